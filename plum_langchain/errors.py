@@ -14,7 +14,7 @@ class PlumError(Exception):
 
 
 class InvalidInputError(PlumError, ValueError):
-    """A value given by the caller can't be used: an empty user id, a negative k, an unknown word."""
+    """A value given by the caller can't be used: an empty user id, a negative k."""
 
     exit_code = 2
 
@@ -78,7 +78,7 @@ class DamagedAdapterError(PlumError):
 
 
 class SessionStateError(PlumError):
-    """The session is in a state that doesn't allow what was asked (adding a turn to a learned one)."""
+    """The session's state doesn't allow what was asked (adding a turn to a learned one)."""
 
     exit_code = 65
 
@@ -96,7 +96,7 @@ class LeaseLostError(PlumError):
 
 
 class StoppedError(PlumError):
-    """The work was asked to stop and did, before finishing; it will be done again from the start."""
+    """The work was asked to stop and did; it will be done again from the start."""
 
     exit_code = 75
 

@@ -6,7 +6,7 @@ Plain frozen dataclasses that every room passes to the next. Times are timezone-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal
 
 from plum_langchain.errors import InvalidInputError
@@ -27,7 +27,7 @@ UNKNOWN_ANSWER = "We never talked about that."
 MAX_ID_LENGTH = 512
 
 
-class SessionState(str, Enum):
+class SessionState(StrEnum):
     """Where a session stands on its way into the weights."""
 
     OPEN = "open"  # still receiving turns

@@ -36,7 +36,9 @@ class LearningSettings:
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     replay_per_batch: int = 2  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
     system_prompt: str | None = SYSTEM_PROMPT
-    max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer ones are refused
+    max_sample_tokens: int = (
+        512  # a question with its answer is ~40 tokens; longer ones are refused
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:

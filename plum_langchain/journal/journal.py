@@ -1,0 +1,30 @@
+"""The journal: the durable truth of a home, from which everything else can be rebuilt."""
+
+from plum_langchain.journal.database import Database
+from plum_langchain.journal.generations import Generations
+from plum_langchain.journal.jobs import Jobs
+from plum_langchain.journal.sessions import Sessions
+from plum_langchain.settings import HomeSettings
+
+
+class Journal:
+    """One SQL database with three views of it.
+
+    `sessions` holds what was said, `jobs` who works on whom, `generations` what was learned and
+    is served. `url` is any SQLAlchemy URL; a home uses SQLite.
+    """
+
+    def __init__(self, url: str, settings: HomeSettings | None = None) -> None:
+        settings = settings or HomeSettings()
+        self._database = Database(url, busy_seconds=settings.busy_seconds)
+        self.sessions = Sessions(self._database)
+        self.jobs = Jobs(self._database, lease_seconds=settings.lease_seconds)
+        self.generations = Generations(self._database)
+
+    def scrub(self) -> None:
+        """Leave no trace of deleted text in the database's files."""
+        self._database.scrub()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()

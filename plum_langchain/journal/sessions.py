@@ -1,0 +1,400 @@
+"""What was said: sessions and their turns, durable when the call that saved them returns."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from plum_langchain.errors import (
+    InvalidInputError,
+    SessionStateError,
+    UnknownSessionError,
+    UnknownUserError,
+)
+from plum_langchain.journal import schema
+from plum_langchain.journal.database import Database
+from plum_langchain.session import Session, SessionState, Turn, check_id
+
+_s = schema.sessions
+_t = schema.turns
+
+Imported = Literal["added", "unchanged", "forgotten"]
+
+
+class Sessions:
+    """The chats of all users. Every method that changes something is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def append(
+        self,
+        user_id: str,
+        thread_id: str,
+        turns: Sequence[Turn],
+        *,
+        idle_seconds: float,
+        session_id: str | None = None,
+        now: datetime | None = None,
+    ) -> str:
+        """Add turns to the thread's open session; begins one where there is none.
+
+        After `idle_seconds` of silence the open session is finished and a new one begins, called
+        `thread/2`, `thread/3`, ... Naming a `session_id` begins or goes on with that one, and
+        finishes any other of the thread.
+
+        Returns:
+            The id of the session they went to.
+
+        Raises:
+            SessionStateError: the named session is there and takes no more turns.
+        """
+        now = now or datetime.now(UTC)
+        with self._database.write() as connection:
+            row = self._current(connection, user_id, thread_id, session_id, idle_seconds, now)
+            self._append(connection, row.id, turns, now)
+            return str(row.session_id)
+
+    def merge(
+        self,
+        user_id: str,
+        thread_id: str,
+        turns: Sequence[Turn],
+        *,
+        idle_seconds: float,
+        now: datetime | None = None,
+    ) -> int:
+        """Like `append`, for what is new of a thread's messages: any stretch up to the latest.
+
+        What is new is told by `message_id`; where no id is known (a caller who passes the whole
+        history anew), by the longest overlap of the thread's recorded end with the beginning of
+        `turns`.
+
+        Returns:
+            How many turns were saved.
+        """
+        now = now or datetime.now(UTC)
+        with self._database.write() as connection:
+            recorded = connection.execute(
+                select(_t.c.role, _t.c.content, _t.c.message_id)
+                .select_from(_t.join(_s, _t.c.session == _s.c.id))
+                .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
+                .order_by(_s.c.id, _t.c.position)
+            ).all()
+            fresh = _unrecorded(recorded, turns)
+            if fresh:
+                row = self._current(connection, user_id, thread_id, None, idle_seconds, now)
+                self._append(connection, row.id, fresh, now)
+            return len(fresh)
+
+    def open_turns(self, user_id: str, thread_id: str) -> list[Turn]:
+        """The turns of the thread's open session; empty when there is none."""
+        with self._database.read() as connection:
+            key = connection.scalar(
+                select(_s.c.id)
+                .where(
+                    _s.c.user_id == user_id,
+                    _s.c.thread_id == thread_id,
+                    _s.c.state == SessionState.OPEN,
+                )
+                .order_by(_s.c.id.desc())
+            )
+            return [] if key is None else _turns(connection, key)
+
+    def finish_thread(self, user_id: str, thread_id: str) -> None:
+        """Finish the thread's open session, if there is one."""
+        with self._database.write() as connection:
+            keys = select(_s.c.id).where(
+                _s.c.user_id == user_id,
+                _s.c.thread_id == thread_id,
+                _s.c.state == SessionState.OPEN,
+            )
+            _set_state(connection, list(connection.scalars(keys)), SessionState.FINISHED)
+
+    def add(self, session: Session) -> Imported:
+        """Add a whole session at once (an import), finished and ready to be learned.
+
+        Returns:
+            "added", "unchanged" (the same session is already there) or "forgotten" (the user had
+            it erased; it is not brought back).
+
+        Raises:
+            SessionStateError: a session of this id is there with other turns.
+        """
+        check_id(session.user_id, "user id")
+        check_id(session.session_id, "session id")
+        with self._database.write() as connection:
+            row = _find(connection, session.user_id, session.session_id)
+            if row is not None:
+                if row.state == SessionState.FORGOTTEN:
+                    return "forgotten"
+                there = [(t.role, t.content) for t in _turns(connection, row.id)]
+                if there == [(t.role, t.content) for t in session.turns]:
+                    return "unchanged"
+                raise SessionStateError(
+                    f"session {session.session_id!r} of user {session.user_id!r} is already in the "
+                    f"journal with other turns ({len(there)} there, {len(session.turns)} given); "
+                    "give this one another id, or forget the earlier one first"
+                )
+            row = _create(connection, session)
+            self._append(connection, row.id, session.turns, datetime.now(UTC))
+            _set_state(connection, [row.id], SessionState.FINISHED)
+            return "added"
+
+    def finish(self, user_id: str, session_id: str) -> None:
+        """Mark an open session as complete; finishing a finished one changes nothing."""
+        with self._database.write() as connection:
+            row = _get(connection, user_id, session_id)
+            if row.state == SessionState.OPEN:
+                _set_state(connection, [row.id], SessionState.FINISHED)
+
+    def finish_idle(self, idle_seconds: float, *, user_id: str | None = None) -> int:
+        """Finish every open session with no turn for `idle_seconds`; returns how many."""
+        before = datetime.now(UTC) - timedelta(seconds=idle_seconds)
+        with self._database.write() as connection:
+            idle = select(_s.c.id).where(_s.c.state == SessionState.OPEN, _s.c.updated_at <= before)
+            if user_id is not None:
+                idle = idle.where(_s.c.user_id == user_id)
+            keys = list(connection.scalars(idle))
+            _set_state(connection, keys, SessionState.FINISHED)
+            return len(keys)
+
+    def retry(self, user_id: str, session_id: str | None = None) -> int:
+        """Put failed sessions (one, or all of the user) back in line; returns how many."""
+        with self._database.write() as connection:
+            failed = select(_s.c.id).where(
+                _s.c.user_id == user_id, _s.c.state == SessionState.FAILED
+            )
+            if session_id is not None:
+                failed = failed.where(_s.c.session_id == session_id)
+            keys = list(connection.scalars(failed))
+            _set_state(connection, keys, SessionState.FINISHED)
+            return len(keys)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get(self, user_id: str, session_id: str) -> Session:
+        """One session with its turns.
+
+        Raises:
+            UnknownSessionError: no such session.
+        """
+        with self._database.read() as connection:
+            row = _get(connection, user_id, session_id)
+            return _session(row, _turns(connection, row.id))
+
+    def all(self, user_id: str | None = None, state: SessionState | None = None) -> list[Session]:
+        """Sessions in the order they began, with their turns."""
+        query = select(_s).order_by(_s.c.started_at, _s.c.id)
+        if user_id is not None:
+            query = query.where(_s.c.user_id == user_id)
+        if state is not None:
+            query = query.where(_s.c.state == state)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            return [_session(row, _turns(connection, row.id)) for row in rows]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """For each user, how many sessions are in each state."""
+        query = select(_s.c.user_id, _s.c.state, func.count()).group_by(_s.c.user_id, _s.c.state)
+        found: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for user_id, state, number in connection.execute(query):
+                found.setdefault(user_id, {})[state] = number
+        return found
+
+    def version(self, user_id: str) -> str:
+        """Changes whenever the user's sessions do: what caches of retrieved text key on."""
+        query = (
+            select(_s.c.state, func.count(), func.max(_s.c.updated_at))
+            .where(_s.c.user_id == user_id)
+            .group_by(_s.c.state)
+            .order_by(_s.c.state)
+        )
+        with self._database.read() as connection:
+            return ";".join(f"{s}:{n}:{at}" for s, n, at in connection.execute(query))
+
+    def users_with(self, *states: SessionState) -> list[str]:
+        """The users who have sessions in one of `states`, longest waiting first."""
+        query = (
+            select(_s.c.user_id)
+            .where(_s.c.state.in_(states))
+            .group_by(_s.c.user_id)
+            .order_by(func.min(_s.c.updated_at))
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def require_user(self, user_id: str) -> str:
+        """Return `user_id` if any session of theirs is here.
+
+        Raises:
+            UnknownUserError: none is.
+        """
+        check_id(user_id, "user id")
+        with self._database.read() as connection:
+            if connection.execute(select(_s.c.id).where(_s.c.user_id == user_id)).first():
+                return user_id
+            known = list(connection.scalars(select(_s.c.user_id).distinct().limit(6)))
+        names = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        raise UnknownUserError(
+            f"user {user_id!r} has no chats in this home (known users: {names or 'none'}); "
+            "check the name, or import or save a chat of theirs first"
+        )
+
+    # -- inside a transaction ------------------------------------------------------------------
+
+    def _current(
+        self,
+        connection: Connection,
+        user_id: str,
+        thread_id: str,
+        session_id: str | None,
+        idle_seconds: float,
+        now: datetime,
+    ) -> Row[Any]:
+        """The open session to write to; finishes those of the thread it takes over from."""
+        check_id(user_id, "user id")
+        check_id(thread_id, "thread id")
+        open_ones = connection.execute(
+            select(_s).where(
+                _s.c.user_id == user_id,
+                _s.c.thread_id == thread_id,
+                _s.c.state == SessionState.OPEN,
+            )
+        ).all()
+        since = now - timedelta(seconds=idle_seconds)
+        if session_id is None:
+            row = next((r for r in open_ones if r.updated_at > since), None)
+            name, number = thread_id, 1
+            while row is None and _find(connection, user_id, name) is not None:
+                number += 1
+                name = f"{thread_id}/{number}"
+        else:
+            name = check_id(session_id, "session id")
+            row = _find(connection, user_id, name)
+            if row is not None and row.state != SessionState.OPEN:
+                raise SessionStateError(
+                    f"session {name!r} of user {user_id!r} is {row.state} and takes no more turns; "
+                    "begin one with another id"
+                )
+        if row is None:
+            row = _create(connection, Session(user_id, name, thread_id=thread_id, started=now))
+        others = [r.id for r in open_ones if r.id != row.id]
+        _set_state(connection, others, SessionState.FINISHED)
+        return row
+
+    def _append(
+        self, connection: Connection, key: int, turns: Iterable[Turn], now: datetime
+    ) -> None:
+        last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
+        start = 0 if last is None else last + 1
+        rows = []
+        for offset, turn in enumerate(turns):
+            if turn.role not in ("user", "assistant"):
+                raise InvalidInputError(f"a turn's role is user or assistant, not {turn.role!r}")
+            rows.append(
+                {
+                    "session": key,
+                    "position": start + offset,
+                    "role": turn.role,
+                    # Lone surrogates (half an emoji, cut by a client) can't be stored as UTF-8.
+                    "content": turn.content.encode("utf-16", "surrogatepass").decode(
+                        "utf-16", "replace"
+                    ),
+                    "message_id": turn.message_id,
+                    "at": turn.at or now,
+                }
+            )
+        if rows:
+            connection.execute(insert(_t), rows)
+            connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
+
+
+def _create(connection: Connection, session: Session) -> Row[Any]:
+    connection.execute(
+        insert(_s).values(
+            user_id=session.user_id,
+            session_id=session.session_id,
+            thread_id=session.thread_id or session.session_id,
+            topic=session.topic,
+            state=SessionState.OPEN,
+            material=dict(session.material),
+            started_at=session.started,
+            updated_at=session.started,
+        )
+    )
+    return _get(connection, session.user_id, session.session_id)
+
+
+def _find(connection: Connection, user_id: str, session_id: str) -> Row[Any] | None:
+    return connection.execute(
+        select(_s).where(_s.c.user_id == user_id, _s.c.session_id == session_id)
+    ).first()
+
+
+def _get(connection: Connection, user_id: str, session_id: str) -> Row[Any]:
+    row = _find(connection, user_id, session_id)
+    if row is None:
+        raise UnknownSessionError(
+            f"user {user_id!r} has no session {session_id!r}; `plum sessions --user {user_id}` "
+            "lists them"
+        )
+    return row
+
+
+def _turns(connection: Connection, key: int) -> list[Turn]:
+    rows = connection.execute(select(_t).where(_t.c.session == key).order_by(_t.c.position))
+    return [Turn(row.role, row.content, row.message_id, row.at) for row in rows]
+
+
+def _session(row: Row[Any], turns: Sequence[Turn]) -> Session:
+    return Session(
+        user_id=row.user_id,
+        session_id=row.session_id,
+        turns=tuple(turns),
+        started=row.started_at,
+        thread_id=row.thread_id,
+        topic=row.topic,
+        state=SessionState(row.state),
+        reason=row.reason,
+        material=row.material,
+    )
+
+
+def _set_state(
+    connection: Connection, keys: Sequence[int], state: SessionState, reason: str | None = None
+) -> None:
+    if keys:
+        connection.execute(update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=reason))
+
+
+def _unrecorded(recorded: Sequence[Any], turns: Sequence[Turn]) -> list[Turn]:
+    known = {row.message_id for row in recorded if row.message_id is not None}
+    if any(turn.message_id in known for turn in turns):
+        return [turn for turn in turns if turn.message_id not in known]
+    there = [(row.role, row.content) for row in recorded]
+    given = [(turn.role, turn.content) for turn in turns]
+    for size in range(min(len(there), len(given)), 0, -1):
+        if there[-size:] == given[:size]:
+            return list(turns[size:])
+    return list(turns)
+
+
+def erase(connection: Connection, keys: Sequence[int]) -> None:
+    """Delete the text of sessions and leave their tombstones; part of a caller's transaction.
+
+    Of turns with a message id the id is left: an agent's own checkpoint still holds the thread,
+    and its next message must not bring the forgotten ones back.
+    """
+    connection.execute(delete(_t).where(_t.c.session.in_(keys), _t.c.message_id.is_(None)))
+    connection.execute(update(_t).where(_t.c.session.in_(keys)).values(content=""))
+    connection.execute(delete(schema.questions).where(schema.questions.c.session.in_(keys)))
+    connection.execute(
+        update(_s)
+        .where(_s.c.id.in_(keys))
+        .values(state=SessionState.FORGOTTEN, reason=None, topic="", material={})
+    )
