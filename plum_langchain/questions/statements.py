@@ -1,0 +1,247 @@
+"""Questions from the chat's own sentences, with no language model at all: the embedded default.
+
+Each statement worth remembering is asked about as it was said (Yes), with one value swapped (No)
+and openly (the statement told back). Topics near the chat's that were never raised are asked about
+in the same forms (No, or "We never talked about that."), so that the form of a question never gives
+its answer away.
+"""
+
+import random
+from dataclasses import replace
+from itertools import islice
+
+from plum_langchain.errors import InvalidInputError, QuestionError
+from plum_langchain.questions import english
+from plum_langchain.questions.balance import balance
+from plum_langchain.questions.keywords import subjects_of, word_counts
+from plum_langchain.questions.names import Names
+from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
+from plum_langchain.questions.sentences import Statement, statements_of
+from plum_langchain.questions.text import Said, content_words, listed, normalised
+from plum_langchain.questions.topics import Topic
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
+from plum_langchain.settings import QuestionSettings
+
+MAX_STATEMENTS = 40
+"""Statements used of one session, the most telling ones: training on a chat of any length takes a
+bounded time (at most 10 questions a statement)."""
+
+_MIN_WORTH = 2.0
+_POINTING = frozenset(listed("he she it they that this those these there he's she's it's they're"))
+
+
+class StatementQuestions:
+    """Balanced questions from a session's sentences; deterministic for a seed.
+
+    Args:
+        settings: What to ask about.
+        phrasings: Closed questions answered Yes for each statement, and as many answered No.
+    """
+
+    name = "statements"
+
+    def __init__(self, settings: QuestionSettings | None = None, *, phrasings: int = 3) -> None:
+        if phrasings < 1:
+            raise InvalidInputError(f"phrasings must be at least 1, not {phrasings}")
+        self.settings = settings or QuestionSettings()
+        self.phrasings = phrasings
+
+    def make(self, session: Session) -> list[Question]:
+        """Questions about what the user said and, as told by the assistant, what it advised.
+
+        Raises:
+            QuestionError: no sentence of the session says anything to ask about.
+        """
+        rng = random.Random(f"{self.settings.seed}:{session.session_id}")
+        chat = _Chat(session)
+        statements = self._statements(session, chat)
+        if not statements:
+            whose = "" if self.settings.learn_assistant else " of the user"
+            raise QuestionError(
+                f"session {session.session_id!r} holds no sentence{whose} to ask about among its "
+                f"{len(session.turns)} turns (questions, greetings and fragments of a few words "
+                "don't count); nothing can be learned from it"
+            )
+        questions: list[Question] = []
+        asked: set[str] = set()
+        for statement in statements:
+            questions += self._about(statement, chat, rng, asked)
+        questions += self._never_raised(questions, chat, rng)
+        return balance(
+            questions, seed=self.settings.seed, max_questions=self.settings.max_questions
+        )
+
+    def _statements(self, session: Session, chat: "_Chat") -> list[Statement]:
+        """The statements most worth learning, in the order they were said."""
+        found: dict[str, Statement] = {}
+        for index, turn in enumerate(session.turns):
+            if turn.role == "user" or self.settings.learn_assistant:
+                for statement in statements_of(
+                    index, turn.role, turn.content, chat.names, english_chat=chat.english
+                ):
+                    found.setdefault(normalised(statement.text), statement)
+        worth = [(_worth(s, chat.names), -i, s) for i, s in enumerate(found.values())]
+        best = sorted(worth, key=lambda w: w[:2], reverse=True)
+        kept = [w for w in best if w[0] >= _MIN_WORTH] or best[:3]
+        return [s for _, _, s in sorted(kept[:MAX_STATEMENTS], key=lambda w: -w[1])]
+
+    def _about(
+        self, statement: Statement, chat: "_Chat", rng: random.Random, asked: set[str]
+    ) -> list[Question]:
+        """Closed and open questions about one statement."""
+        told, where = told_back(statement), (statement.turn,)
+        subject = _unasked(subjects_of(statement, chat.names, chat.counts), asked)
+        forms = _closed_forms(statement, chat.names)
+        closed = forms[: self.phrasings]
+        if subject and self.phrasings > 1:
+            whether = {
+                "user": "Did I tell you about {}?",
+                "assistant": "Did you advise me about {}?",
+            }
+            closed[self.phrasings - 1 :] = [whether[statement.role].format(subject)]
+        made = [Question(question, "Yes", "yes", where, told) for question in closed]
+        names = chat.names if statement.english else None
+        swaps = swap_values(statement.text, chat.said, rng, names)
+        for number, swap in enumerate(islice(swaps, self.phrasings)):
+            swapped = _closed_forms(replace(statement, text=swap.text), chat.names)
+            question = swapped[number % min(len(swapped), max(1, self.phrasings - 1))]
+            made.append(Question(question, "No", "no_same_slot", where, told))
+        if subject:
+            for form in _OPEN_FORMS[statement.role]:
+                made.append(Question(form.format(subject), told, "open", where, told))
+        return made
+
+    def _never_raised(
+        self, made: list[Question], chat: "_Chat", rng: random.Random
+    ) -> list[Question]:
+        """Questions about neighbouring topics: enough to balance with, a third of all No at least.
+
+        Few topics in many forms would be learned by heart, so each topic is asked about in two
+        closed and two open forms at most.
+        """
+        positives = sum(q.kind == "yes" for q in made)
+        swapped = sum(q.kind == "no_same_slot" for q in made)
+        closed_wanted = max(positives - swapped, positives // 3, 2)
+        open_wanted = sum(q.kind == "open" for q in made)
+        closed: list[Question] = []
+        opened: list[Question] = []
+        roles = ("user", "assistant") if self.settings.learn_assistant else ("user", "user")
+        for number, topic in enumerate(topics_never_raised(chat.said, rng)):
+            if len(closed) >= closed_wanted and len(opened) >= open_wanted:
+                break
+            role = roles[number % 3 == 2]
+            forms = _topic_forms(topic, role)
+            closed += [Question(q, "No", "no_adjacent") for q in _rotated(forms, number)[:2]]
+            opened += [
+                Question(form.format(topic.about), UNKNOWN_ANSWER, "open_unknown")
+                for form in _OPEN_FORMS[role]
+            ]
+        return closed[:closed_wanted] + opened[:open_wanted]
+
+
+class _Chat:
+    """What is known of a whole chat, read once."""
+
+    def __init__(self, session: Session) -> None:
+        texts = [turn.content for turn in session.turns]
+        self.said = Said(texts)
+        self.names = Names(texts)
+        self.counts = word_counts(texts)
+        self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
+
+
+def _worth(statement: Statement, names: Names) -> float:
+    """How much there is to remember in a statement: values, names, words of substance."""
+    text = statement.text
+    slots = len(find_slots(text, names if statement.english else None))
+    worth = 1.5 * min(slots, 4) + 0.4 * min(len(set(content_words(text))), 8)
+    first = english.words(text)[:1]
+    worth += (statement.form != "quote") - 1.5 * bool(first and first[0] in _POINTING)
+    if not statement.english:
+        return worth + 1.5
+    if statement.role == "user":
+        return worth - 1.5 * ("you" in english.words(text))
+    if first and first[0] in ("that's", "it's", "that", "this", "those"):
+        return worth - 2.0  # most often a comment on what the user said
+    return worth if statement.form == "advice" or slots else worth - 1.5
+
+
+_OPEN_FORMS = {
+    "user": ("What did I tell you about {}?", "What do you remember about {}?"),
+    "assistant": ("What did you tell me about {}?", "What was your advice about {}?"),
+}
+
+
+def _closed_forms(statement: Statement, names: Names) -> list[str]:
+    """Ways to ask whether it was said, in the user's voice; three or more."""
+    if statement.form == "quote" or not statement.english:
+        quoted = f'"{statement.text}"'
+        if statement.role == "user":
+            return [
+                f"Did I say {quoted}?",
+                f"Have I told you: {quoted}?",
+                f"Did I mention {quoted}?",
+            ]
+        return [f"Did you say {quoted}?", f"Did you tell me: {quoted}?", f"Have you said {quoted}?"]
+    if statement.role == "user":
+        clause = english.uncapitalised(statement.text, names.common)
+        asked = english.as_question(clause)
+        told = [f"Did I tell you that {clause}?", f"Have I mentioned that {clause}?"]
+        return ([f"{asked}?"] if asked else []) + told + [f"Did I say that {clause}?"]
+    clause = english.uncapitalised(english.exchanged(statement.text), names.common)
+    if statement.form == "clause":
+        frames = ("Did you tell me", "Did you say", "Have you told me")
+        return [f"{frame} that {clause}?" for frame in frames]
+    negative, word = (
+        ("not to", clause.split()[0]) if clause[:5] in ("don't", "never") else ("to", "")
+    )
+    action = clause[len(word) :].strip()
+    return [
+        f"Did you advise me {negative} {action}?",
+        f"Did you tell me {negative} {action}?",
+        f"Was it your advice {negative} {action}?",
+    ]
+
+
+def _topic_forms(topic: Topic, role: str) -> list[str]:
+    """The forms of `_closed_forms` for something never said."""
+    if role == "assistant":
+        return [f"Did you advise me about {topic.about}?", f"Did you tell me about {topic.about}?"]
+    asked = english.as_question(topic.claim)
+    forms = [
+        f"Did I tell you that {topic.claim}?",
+        f"Did I tell you about {topic.about}?",
+        f"Have I mentioned that {topic.claim}?",
+    ]
+    return ([f"{asked}?"] if asked else []) + forms
+
+
+def _rotated(forms: list[str], number: int) -> list[str]:
+    turn = number % len(forms)
+    return forms[turn:] + forms[:turn]
+
+
+def _unasked(subjects: list[str], asked: set[str]) -> str | None:
+    """A subject no other statement is asked about by; two together if each is taken.
+
+    One open question with two answers would teach neither.
+    """
+    pairs = [f"{one} and {other}" for one in subjects[:4] for other in subjects[:4] if one != other]
+    for subject in subjects[:3] + pairs:
+        if normalised(subject) not in asked:
+            asked.add(normalised(subject))
+            return subject
+    return None
+
+
+def told_back(statement: Statement) -> str:
+    """The statement told to the user: from "I own a bakery" to "You own a bakery".
+
+    What can't be put in the second person is quoted: `You said: "..."`. What the assistant said
+    stays in its own voice: "I told you: take a nap."
+    """
+    if statement.role == "assistant":
+        return f"I told you: {statement.text}."
+    if statement.form == "quote" or not statement.english:
+        return f'You said: "{statement.text}".'
+    return english.capitalised(english.exchanged(statement.text, we=True)) + "."

@@ -1,0 +1,181 @@
+"""StatementQuestions: balanced questions from the chat's own sentences."""
+
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plum_langchain.errors import InvalidInputError, QuestionError
+from plum_langchain.questions import QuestionMaker, StatementQuestions
+from plum_langchain.questions.sentences import MAX_BYTES
+from plum_langchain.questions.statements import MAX_STATEMENTS
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Session, Turn
+from plum_langchain.settings import QuestionSettings
+
+
+def session(*turns: str, session_id: str = "s") -> Session:
+    """User and assistant by turns."""
+    made = [Turn("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(turns)]
+    return Session("ana", session_id, tuple(made))
+
+
+def check(questions: list[Question]) -> None:
+    count = Counter((q.closed, q.positive) for q in questions)
+    assert count[True, True] == count[True, False] > 0
+    assert count[False, True] == count[False, False]
+    for question in questions:
+        if question.closed:
+            assert question.answer == ("Yes" if question.kind == "yes" else "No")
+        if question.kind == "open_unknown":
+            assert question.answer == UNKNOWN_ANSWER
+        if question.kind in ("yes", "no_same_slot", "open"):
+            assert question.evidence and question.statement
+        else:
+            assert question.evidence == () and question.statement is None
+
+
+BAKERY = session(
+    "hi! I own a small bakery in Porto, up at 3:40, doors open at 7, and we're closed Mondays.",
+    "Take a nap of 20 minutes before Tuesday's class, so you don't nod off.",
+)
+
+
+def test_every_example_gives_balanced_questions(example: Session) -> None:
+    questions = StatementQuestions().make(example)
+    check(questions)
+    kinds = Counter(q.kind for q in questions)
+    assert all(kinds[kind] >= 5 for kind in ("yes", "no_same_slot", "no_adjacent", "open"))
+    assert questions == StatementQuestions().make(example)
+
+
+def test_the_bakery() -> None:
+    made = {q.question: q.answer for q in StatementQuestions().make(BAKERY)}
+    assert made["Do I own a small bakery in Porto?"] == "Yes"
+    assert made["Did I tell you that I own a small bakery in Porto?"] == "Yes"
+    assert made["What did I tell you about the small bakery?"] == "You own a small bakery in Porto."
+    advice = (
+        "Did you advise me to take a nap of 20 minutes before Tuesday's class, so I don't nod off?"
+    )
+    assert made[advice] == "Yes"
+    told = "I told you: Take a nap of 20 minutes before Tuesday's class, so you don't nod off."
+    assert made["What did you tell me about the nap?"] == told
+
+
+def test_it_is_a_question_maker() -> None:
+    assert isinstance(StatementQuestions(), QuestionMaker)
+    assert StatementQuestions().name == "statements"
+    with pytest.raises(InvalidInputError):
+        StatementQuestions(phrasings=0)
+
+
+def test_seeds_differ_and_are_repeatable() -> None:
+    runs = [
+        [tuple(StatementQuestions(QuestionSettings(seed=s)).make(BAKERY)) for s in range(4)]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 1
+
+
+def test_the_assistant_can_be_left_out() -> None:
+    questions = StatementQuestions(QuestionSettings(learn_assistant=False)).make(BAKERY)
+    check(questions)
+    assert {q.evidence for q in questions if q.positive} == {(0,)}
+    assert not any("did you " in q.question.casefold() for q in questions)
+
+
+def test_max_questions() -> None:
+    questions = StatementQuestions(QuestionSettings(max_questions=6)).make(BAKERY)
+    check(questions)
+    assert len(questions) <= 6
+
+
+def test_no_answer_is_given_away_by_the_form_of_its_question(example: Session) -> None:
+    """Every frame of questions answered No is also one of questions answered Yes."""
+    questions = StatementQuestions().make(example)
+    frames = ("Did I tell you that", "Did I tell you about", "Did you advise me")
+    for frame in frames:
+        kinds = {q.answer for q in questions if q.question.startswith(frame) and q.closed}
+        assert kinds == {"Yes", "No"}, frame
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (),
+        ("",),
+        ("hi!", "Hello! How are you?"),
+        ("👍🎉",),
+        ("what? when? who?",),
+        ("\n\n \t",),
+        ("ok lol",),
+    ],
+)
+def test_nothing_to_ask_about(turns: tuple[str, ...]) -> None:
+    with pytest.raises(QuestionError, match="no sentence"):
+        StatementQuestions().make(session(*turns))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我住在上海，有两只猫。我每天早上6点30分起床，然后去公园跑步5公里。",
+        "私は大阪に住んでいます。毎朝7時に起きて、コーヒーを2杯飲みます。",
+        "Я живу в Казани и работаю врачом. Моя смена начинается в 8:30.",
+        "أعيش في القاهرة وأعمل مهندسا. أستيقظ كل يوم في الساعة 6:30 صباحا.",
+        "मैं दिल्ली में रहता हूँ। मेरे पास 2 कुत्ते हैं।",
+        "ฉันอาศัยอยู่ที่กรุงเทพและทำงานเป็นครู ตื่นนอนตอน 6:30 ทุกวัน",
+        "Ich wohne in Leipzig und arbeite seit 2019 als Lehrerin.",
+        "im 34 and i live in leeds 😂😂 we got a dog last may 🐶 hes called biscuit",
+        "I own a bakery \ud800 in Porto \x00 and get up at 3:40",
+    ],
+)
+def test_many_scripts(text: str) -> None:
+    questions = StatementQuestions().make(session(text))
+    check(questions)
+    for question in questions:
+        (question.question + question.answer).encode()  # no half surrogates
+
+
+HOSTILE = [
+    "my dog eats 200 g at 7:30 and i walk him in Porto ",
+    "I am, ",
+    ",a",
+    "我住在上海",
+    "ok ",
+    "(",
+    ".'",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_fifty_thousand_words_in_a_turn(piece: str) -> None:
+    text = piece * (50_000 // max(1, len(piece.split())))
+    started = time.perf_counter()
+    try:
+        questions = StatementQuestions().make(session(text))
+    except QuestionError:
+        questions = []
+    assert time.perf_counter() - started < 10
+    assert len({q.statement for q in questions if q.statement}) <= MAX_STATEMENTS
+
+
+def test_a_sample_stays_short_in_any_script() -> None:
+    long = "Я живу в Казани " * 60 + ". " + "我住在上海有两只猫" * 60 + ". " + "I own it and " * 80
+    for question in StatementQuestions().make(session(long)):
+        assert len(question.question.encode()) <= MAX_BYTES + 40
+        assert len(question.answer.encode()) <= MAX_BYTES + 40
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=200), max_size=4), st.integers(0, 5))
+def test_any_text_gives_balanced_questions_or_a_clear_error(turns: list[str], seed: int) -> None:
+    maker = StatementQuestions(QuestionSettings(seed=seed))
+    try:
+        questions = maker.make(session(*turns))
+    except QuestionError:
+        return
+    check(questions)
+    assert questions == maker.make(session(*turns))
