@@ -1,0 +1,15 @@
+"""Where base weights come from, and the engine that answers with them."""
+
+from plum_langchain.models.engine import Engine, Reply, Sampling
+from plum_langchain.models.load import LoadedModel, load_model
+from plum_langchain.models.resolve import ResolvedModel, resolve_model
+
+__all__ = [
+    "Engine",
+    "LoadedModel",
+    "Reply",
+    "ResolvedModel",
+    "Sampling",
+    "load_model",
+    "resolve_model",
+]

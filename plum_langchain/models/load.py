@@ -1,0 +1,69 @@
+"""A base model into memory, on a device and in a dtype chosen sensibly."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.models.resolve import ResolvedModel
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A base model with its tokenizer, in eval mode and frozen."""
+
+    resolved: ResolvedModel
+    model: Any
+    tokenizer: Any
+    device: str
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """`wanted`, or the best there is: cuda, then mps, then cpu."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_dtype(wanted: str, device: str) -> "torch.dtype":
+    """`wanted`, or bfloat16 on CUDA (half the memory, same range) and float32 elsewhere.
+
+    Raises:
+        InvalidInputError: not a floating-point dtype of torch.
+    """
+    import torch
+
+    if wanted == "auto":
+        bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if bf16 else torch.float32
+    dtype = getattr(torch, wanted, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InvalidInputError(
+            f"dtype {wanted!r} is not one of torch's floating-point types; use float32, bfloat16, "
+            "float16 or auto"
+        )
+    return dtype
+
+
+def load_model(
+    resolved: ResolvedModel, *, device: str = "auto", dtype: str = "auto"
+) -> LoadedModel:
+    """Load a base model. Runs no code from the model's repository."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    device = choose_device(device)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(resolved.path), dtype=choose_dtype(dtype, device), use_safetensors=True
+    )
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps torch's signature wrongly
+    model.eval().requires_grad_(False)
+    tokenizer = AutoTokenizer.from_pretrained(str(resolved.path))
+    return LoadedModel(resolved, model, tokenizer, device)
