@@ -1,0 +1,173 @@
+"""Consolidation in the background of a chatbot: one APScheduler job.
+
+Each round finishes idle sessions and learns what is finished, one user at a time. All durable
+state is in the journal, so nothing is lost when a round is missed, stopped or killed, and two
+schedulers on one home are harmless: a user held by one is passed over by the other.
+"""
+
+import atexit
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.base import BaseScheduler
+
+logger = logging.getLogger(__name__)
+
+_JOB_STORE = "plum"
+"""A job store in memory of our own: a caller's scheduler may pickle its jobs into a database, and
+this one holds a live object. What must be durable is in the journal."""
+
+RunOnce = Callable[[Callable[[], bool]], Any]
+
+
+class Schedule:
+    """A scheduled consolidation; `stop()` it, or use it in a `with` block.
+
+    The scheduler's job only wakes a worker thread of ours: an executor's thread would keep the
+    interpreter from exiting until hours of training are over, and a round that is still under way
+    when the next is due needs no second one. At exit a schedule stops by itself.
+
+    Args:
+        run_once: Does one round; is given a function that says whether to stop.
+        job_id: Stable, so that scheduling again replaces the job instead of doubling it.
+        interval: Seconds between rounds.
+        cron: A crontab line, in UTC, instead of an interval ("0 3 * * *").
+        when_idle: Instead of both: look for idle sessions often enough that one is learned soon
+            after it has been idle for so many seconds.
+        scheduler: An APScheduler 3 scheduler of the caller's, running or to be started by them;
+            `stop()` leaves it running. By default a BackgroundScheduler of our own.
+
+    Raises:
+        InvalidInputError: not exactly one of interval, cron and when_idle; or a wrong cron line.
+    """
+
+    def __init__(
+        self,
+        run_once: RunOnce,
+        *,
+        job_id: str,
+        interval: float | None = None,
+        cron: str | None = None,
+        when_idle: float | None = None,
+        scheduler: "BaseScheduler | None" = None,
+    ) -> None:
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        self._run_once = run_once
+        self._job_id = job_id
+        self._due = threading.Event()
+        self._stopping = threading.Event()
+        self._running = False
+        self.last_error: Exception | None = None
+        """Why the last round failed; None if it didn't."""
+        trigger = _trigger(interval, cron, when_idle)
+        self._own = scheduler is None
+        self._scheduler = scheduler or BackgroundScheduler(timezone="UTC", daemon=True)
+        self._worker = threading.Thread(target=self._work, name="plum-schedule", daemon=True)
+        self._worker.start()
+        with contextlib.suppress(ValueError):  # it is there already
+            self._scheduler.add_jobstore("memory", alias=_JOB_STORE)
+        self._scheduler.add_job(
+            self._due.set,
+            trigger,
+            id=job_id,
+            jobstore=_JOB_STORE,
+            replace_existing=True,
+            coalesce=True,  # rounds missed while the machine slept are one round
+            max_instances=1,
+            misfire_grace_time=None,  # a late round is still wanted
+        )
+        if self._own:
+            self._scheduler.start()
+        atexit.register(self.stop)
+
+    @property
+    def running(self) -> bool:
+        """Whether a round is under way."""
+        return self._running
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Stop at the next training step; returns when the round under way has ended.
+
+        An interrupted session goes back in line. Stopping twice is fine.
+
+        Args:
+            timeout: Seconds to wait for the round under way.
+
+        Raises:
+            PlumError: the round did not end in time.
+        """
+        self._stopping.set()
+        job = self._scheduler.get_job(self._job_id, _JOB_STORE)
+        if job is not None and job.func == self._due.set:  # not that of a later schedule
+            job.remove()
+        self._due.set()
+        self._worker.join(timeout)
+        if self._worker.is_alive():
+            raise PlumError(
+                f"the consolidation under way did not stop within {timeout:.0f} s (one step of it "
+                "takes longer, or an LLM call hangs); call stop() again to wait on"
+            )
+        if self._own and self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        atexit.unregister(self.stop)
+
+    def __enter__(self) -> "Schedule":
+        """Scheduling began with construction."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _work(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._stopping.is_set():
+                return
+            self._running = True
+            try:
+                self._run_once(self._stopping.is_set)
+                self.last_error = None
+            except StoppedError as error:
+                logger.info("%s", error)
+            except Exception as error:  # whatever it is, the next round must come
+                self.last_error = error
+                logger.exception("background consolidation failed; the next round tries again")
+            finally:
+                self._running = False
+
+
+def _trigger(interval: float | None, cron: str | None, when_idle: float | None) -> Any:
+    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.triggers.interval import IntervalTrigger
+
+    given = [x for x in (interval, cron, when_idle) if x is not None]
+    if len(given) != 1:
+        raise InvalidInputError(
+            f"give exactly one of interval, cron and when_idle; {len(given)} were given"
+        )
+    if cron is not None:
+        try:
+            return CronTrigger.from_crontab(cron, timezone="UTC")
+        except ValueError as error:
+            raise InvalidInputError(
+                f"{cron!r} is not a crontab line ({error}); e.g. '0 3 * * *' for 3 o'clock"
+            ) from error
+    seconds = interval if interval is not None else max(1.0, (when_idle or 0.0) / 4)
+    if seconds <= 0:
+        raise InvalidInputError(f"the interval must be more than 0 seconds, not {seconds}")
+    return IntervalTrigger(seconds=seconds, timezone="UTC")

@@ -1,0 +1,114 @@
+"""Chats from JSON lines: one session a line, as in `examples/chats`.
+
+A line is an object with `user`, `session` and `turns` ([{role, content}, ...]), and optionally
+`started` (ISO 8601), `topic`, `thread`, and the recorded `facts`, `not_discussed` and `qa_train`
+that `RecordedQuestions` reads. Anything else on the line, `qa_test` above all, stays out of the
+journal: what a memory is examined with, it must never have seen.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plum_langchain.errors import BrokenRecordError, MissingFileError, PlumError
+from plum_langchain.session import Session, SessionState, Turn, check_id
+
+MATERIAL = ("facts", "not_discussed", "qa_train", "updates")
+
+
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file with their line numbers (from 1); blank lines are skipped.
+
+    Raises:
+        MissingFileError: no such file, or it can't be read.
+        BrokenRecordError: a line is not UTF-8 or not a JSON object.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise MissingFileError(
+            f"{path} can't be read ({error.strerror}); check the path"
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            raise BrokenRecordError(
+                f"{path}, line {number}: not UTF-8 text (byte {error.start}); save it as UTF-8"
+            ) from error
+        except json.JSONDecodeError as error:
+            raise BrokenRecordError(
+                f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); mend or "
+                "remove the line"
+            ) from error
+        if not isinstance(record, dict):
+            raise BrokenRecordError(
+                f"{path}, line {number}: a {type(record).__name__}, expected an object with user, "
+                "session and turns"
+            )
+        yield number, record
+
+
+def read_sessions(
+    path: Path, *, user: str | None = None
+) -> Iterator[tuple[Session, dict[str, Any]]]:
+    """The sessions of a file, each with the record it was read from.
+
+    Args:
+        path: The file.
+        user: Whose chats they are, instead of what each line says.
+
+    Raises:
+        MissingFileError, BrokenRecordError: as `read_records`; or a line is not a session.
+    """
+    for number, record in read_records(path):
+        try:
+            yield _session(record, user), record
+        except PlumError as error:
+            raise BrokenRecordError(f"{path}, line {number}: {error}") from error
+
+
+def _session(record: Mapping[str, Any], user: str | None) -> Session:
+    turns = record.get("turns")
+    if not isinstance(turns, list):
+        raise BrokenRecordError("it has no list of `turns`")
+    if not turns:
+        raise BrokenRecordError("its `turns` are empty; a session has at least one")
+    session_id = check_id(record.get("session"), "session id")
+    return Session(
+        user_id=check_id(user if user is not None else record.get("user"), "user id"),
+        session_id=session_id,
+        turns=tuple(_turn(index, turn) for index, turn in enumerate(turns)),
+        started=_time(record.get("started")),
+        thread_id=record.get("thread"),
+        topic=str(record.get("topic", "")),
+        state=SessionState.FINISHED,
+        material={name: record[name] for name in MATERIAL if record.get(name)},
+    )
+
+
+def _turn(index: int, turn: Any) -> Turn:
+    if not isinstance(turn, Mapping):
+        raise BrokenRecordError(f"turn {index} is a {type(turn).__name__}, not an object")
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ("user", "assistant"):
+        raise BrokenRecordError(f"turn {index} has role {role!r}; it must be user or assistant")
+    if not isinstance(content, str):
+        raise BrokenRecordError(f"turn {index} has no text in `content`")
+    return Turn(role, content)
+
+
+def _time(value: Any) -> datetime:
+    if value is None:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise BrokenRecordError(
+            f"`started` is {value!r}, not a time like 2024-01-18T20:11:00Z"
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,76 @@
+"""Asking one question of a memory and measuring what it took: `plum ask` and `plum compare`."""
+
+import time
+from dataclasses import dataclass
+
+from plum_langchain.memories.base import Recalled, Snippet, with_snippets
+from plum_langchain.models import Engine, Sampling
+from plum_langchain.session import Session
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one question.
+
+    `yes` is P(Yes) / (P(Yes) + P(No)) for a closed question (then `text` is the likelier word)
+    and None for an open one. `seconds` covers recall and generation; `sources` are the snippets
+    put into the prompt.
+    """
+
+    text: str
+    yes: float | None
+    prompt_tokens: int
+    seconds: float
+    memory: str
+    generation: int | None
+    sources: tuple[str, ...] = ()
+
+
+def answer(
+    engine: Engine,
+    recalled: Recalled,
+    question: str,
+    *,
+    memory: str,
+    system_prompt: str | None,
+    closed: bool,
+    started: float,
+    max_new_tokens: int = 64,
+) -> Answer:
+    """Ask the base model or the recalled adapter, with the recalled snippets in the prompt.
+
+    Args:
+        engine: What generates.
+        recalled: What the memory contributes.
+        question: In the user's voice.
+        memory: The memory's name, for the answer.
+        system_prompt: The one adapters were trained with.
+        closed: Score Yes against No instead of generating.
+        started: `time.perf_counter()` from before recalling.
+        max_new_tokens: Bound of an open answer.
+    """
+    system = with_snippets(system_prompt, recalled.snippets)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": question})
+    yes: float | None = None
+    if closed:
+        yes, prompt_tokens = engine.yes_probability(messages, recalled.adapter)
+        text = "Yes" if yes > 0.5 else "No"
+    else:
+        reply = engine.chat(messages, recalled.adapter, Sampling(max_new_tokens=max_new_tokens))
+        text, prompt_tokens = reply.text.strip(), reply.prompt_tokens
+    return Answer(
+        text=text,
+        yes=yes,
+        prompt_tokens=prompt_tokens,
+        seconds=time.perf_counter() - started,
+        memory=memory,
+        generation=recalled.adapter.generation if recalled.adapter else None,
+        sources=tuple(snippet.text for snippet in recalled.snippets),
+    )
+
+
+def whole_session(session: Session) -> Recalled:
+    """A whole session as one snippet: the ceiling that "the right chat in the prompt" sets."""
+    lines = [f"{'User' if t.role == 'user' else 'Assistant'}: {t.content}" for t in session.turns]
+    return Recalled(snippets=(Snippet("\n".join(lines), session.session_id, 0.0),))
