@@ -1,0 +1,157 @@
+"""PlumMemory: the `memory=` of langchain-classic chains (ConversationChain, LLMChain, ...).
+
+LangChain deprecates that whole family; this shim is for the chains people still have.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_classic.base_memory import BaseMemory
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    get_buffer_string,
+)
+from pydantic import ConfigDict, Field, model_validator
+
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
+from plum_langchain.session import Turn, check_id
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class PlumMemory(BaseMemory):
+    """Records a chain's chat in the journal and shows it the session so far.
+
+    The long-term part depends on `memory`: "parametric" puts nothing in the prompt (use
+    `plum.llm(user_id)` or `plum.chat_model(user_id)` as the chain's model), "retrieval" and
+    "hybrid" put the nearest earlier exchanges before the session's own turns.
+
+    Args:
+        plum: The open home (`Plum.memory` fills it in).
+        user_id: Whose chat.
+        session_id: Its name; after the home's `idle_seconds` of silence a new session of this
+            name begins.
+        memory: "parametric", "retrieval", "hybrid" or "none".
+        k: Exchanges recalled by retrieval and hybrid.
+        memory_key: The prompt's variable.
+        input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has
+            several; with several outputs and no `output_key`, "output" is taken if it is there.
+        return_messages: Messages instead of text.
+
+    Example:
+        ```python
+        from langchain_classic.chains import ConversationChain
+        from plum_langchain import Plum
+
+        plum = Plum("my-home")
+        chain = ConversationChain(
+            llm=plum.llm(user_id="ana"), memory=plum.memory(user_id="ana", session_id="today")
+        )
+        chain.predict(input="Which day is my bakery closed?")
+        ```
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    plum: Any = Field(exclude=True, repr=False)
+    user_id: str
+    session_id: str
+    memory: MemoryName = "parametric"
+    k: int = 3
+    memory_key: str = "history"
+    input_key: str | None = None
+    output_key: str | None = None
+    return_messages: bool = False
+    human_prefix: str = "Human"
+    ai_prefix: str = "AI"
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> "Self":
+        check_id(self.user_id, "user id")
+        check_id(self.session_id, "session id")
+        return self
+
+    @property
+    def memory_variables(self) -> list[str]:
+        """Always the one: chains' default prompts want it even when it is empty."""
+        return [self.memory_key]
+
+    def load_memory_variables(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The session so far, after what retrieval recalls for this input.
+
+        Raises:
+            InvalidInputError: several inputs, and `input_key` doesn't say which is the user's.
+        """
+        turns = self.plum.journal.sessions.open_turns(self.user_id, self.session_id)
+        messages: list[BaseMessage] = [
+            HumanMessage(t.content) if t.role == "user" else AIMessage(t.content) for t in turns
+        ]
+        snippets: tuple[Snippet, ...] = ()
+        if self.memory in ("retrieval", "hybrid"):
+            query = str(inputs[self._input_key(inputs)])
+            memory = self.plum.memory_named("retrieval", k=self.k)
+            snippets = memory.recall(self.user_id, query).snippets
+        recalled = with_snippets(None, snippets)
+        if self.return_messages:
+            head = [SystemMessage(recalled)] if recalled else []
+            return {self.memory_key: [*head, *messages]}
+        text = get_buffer_string(messages, human_prefix=self.human_prefix, ai_prefix=self.ai_prefix)
+        return {self.memory_key: "\n\n".join(part for part in (recalled, text) if part)}
+
+    def save_context(self, inputs: dict[str, Any], outputs: dict[str, str]) -> None:
+        """Record both sides of an exchange in one transaction; durable on return.
+
+        Raises:
+            InvalidInputError: it isn't clear which input or output is the chat.
+        """
+        said = str(inputs[self._input_key(inputs)])
+        replied = str(outputs[self._output_key(outputs)])
+        turns = [Turn("user", said), Turn("assistant", replied)]
+        idle = self.plum.settings.idle_seconds
+        self.plum.journal.sessions.append(self.user_id, self.session_id, turns, idle_seconds=idle)
+
+    def clear(self) -> None:
+        """Finish the session: the chain starts afresh, and what was said will be learned.
+
+        Nothing is erased; that is `Plum.forget`.
+        """
+        self.plum.journal.sessions.finish_thread(self.user_id, self.session_id)
+
+    def _input_key(self, inputs: dict[str, Any]) -> str:
+        if self.input_key is not None:
+            return self.input_key
+        keys = [key for key in inputs if key not in (*self.memory_variables, "stop")]
+        if len(keys) == 1:
+            return keys[0]
+        raise InvalidInputError(
+            f"the chain has {len(keys)} inputs ({', '.join(keys) or 'none'}); say which one the "
+            "user wrote: input_key='...'"
+        )
+
+    def _output_key(self, outputs: dict[str, str]) -> str:
+        if self.output_key is not None:
+            return self.output_key
+        if len(outputs) == 1:
+            return next(iter(outputs))
+        if "output" in outputs:
+            return "output"
+        raise InvalidInputError(
+            f"the chain has {len(outputs)} outputs ({', '.join(outputs) or 'none'}); say which one "
+            "the user reads: output_key='...'"
+        )
+
+
+class RetrievalMemory(PlumMemory):
+    """`PlumMemory` over the Chroma baseline."""
+
+    memory: MemoryName = "retrieval"
+
+
+class HybridMemory(PlumMemory):
+    """`PlumMemory` over adapter and Chroma together."""
+
+    memory: MemoryName = "hybrid"

@@ -1,0 +1,455 @@
+"""Plum: opens a home and hands out everything else."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
+from plum_langchain.consolidation.consolidator import ProgressCallback
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.home import Home
+from plum_langchain.journal import Journal
+from plum_langchain.memories import (
+    Hybrid,
+    Memory,
+    MemoryName,
+    Nothing,
+    Parametric,
+    Retrieval,
+)
+from plum_langchain.memories.answer import Answer, answer, whole_session
+from plum_langchain.memories.base import check_memory_name
+from plum_langchain.models import Engine, ResolvedModel, resolve_model
+from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.session import Session, SessionState
+from plum_langchain.settings import (
+    DEFAULT_MODEL,
+    HomeSettings,
+    LearningSettings,
+    QuestionSettings,
+    ServingSettings,
+)
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.base import BaseScheduler
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel
+
+    from plum_langchain.chat_models import ChatPlum
+    from plum_langchain.classic import PlumMemory
+    from plum_langchain.journal.sessions import Imported
+    from plum_langchain.llms import PlumLLM
+    from plum_langchain.middleware import PlumMiddleware
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The receipt of forgetting: what was erased, what was destroyed, what is to be relearned."""
+
+    user_id: str
+    sessions: tuple[str, ...]
+    generations_destroyed: tuple[int, ...]
+    serving: int | None
+    to_relearn: tuple[str, ...]
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Plum:
+    """A home directory with everything that lives in it.
+
+    Opening one is cheap: no model, index or training library is loaded before it is needed.
+
+    Args:
+        home: The directory; created with mode 0700. By default `$PLUM_HOME` or `~/.plum`.
+        model: Base model: a Hugging Face id, a directory, or an alias. By default the one this
+            home's newest adapter was trained on, else SmolLM2-135M-Instruct.
+        questions: "statements" (no LLM needed), "recorded", the name of a LangChain chat model
+            ("openai:gpt-5-mini"), such a model itself, or a `QuestionMaker`.
+        embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
+        learning: How to train; the paper's numbers by default.
+        question_settings: What to ask about.
+        serving: Device, dtype, how many adapters are kept loaded.
+        settings: Idle time, leases, how many generations are kept.
+        progress: Told in a sentence when something takes long (a model being converted).
+
+    Raises:
+        PlumError: the directory or its journal can't be used.
+
+    Example:
+        ```python
+        from plum_langchain import Plum
+
+        plum = Plum("my-home")
+        plum.consolidate("ana")
+        plum.chat_model(user_id="ana").invoke("Which day is my bakery closed?")
+        ```
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        model: str | None = None,
+        questions: "str | QuestionMaker | BaseChatModel" = "statements",
+        embeddings: "Embeddings | None" = None,
+        learning: LearningSettings | None = None,
+        question_settings: QuestionSettings | None = None,
+        serving: ServingSettings | None = None,
+        settings: HomeSettings | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings or HomeSettings()
+        self.learning = learning or LearningSettings()
+        self.serving = serving or ServingSettings()
+        self.question_settings = question_settings or QuestionSettings()
+        self.home = Home(home or os.environ.get("PLUM_HOME") or "~/.plum")
+        self.journal = Journal(self.home.journal_url, self.settings)
+        self.adapters = AdapterStore(self.home.adapters)
+        self._model = model
+        self._questions = questions
+        self._embeddings = embeddings
+        self._progress = progress
+
+    # -- the LangChain faces -------------------------------------------------------------------
+
+    def chat_model(self, user_id: str | None = None, **fields: Any) -> "ChatPlum":
+        """The adapted model as a LangChain chat model. See `ChatPlum` for its fields."""
+        from plum_langchain.chat_models import ChatPlum
+
+        return ChatPlum(plum=self, user_id=user_id, **fields)
+
+    def llm(self, user_id: str | None = None, **fields: Any) -> "PlumLLM":
+        """The adapted model as a LangChain LLM (text in, text out)."""
+        from plum_langchain.llms import PlumLLM
+
+        return PlumLLM(plum=self, user_id=user_id, **fields)
+
+    def middleware(self, memory: str = "parametric", **options: Any) -> "PlumMiddleware":
+        """Middleware for `langchain.agents.create_agent`. See `PlumMiddleware` for the options."""
+        from plum_langchain.middleware import PlumMiddleware
+
+        return PlumMiddleware(self, memory=memory, **options)
+
+    def memory(
+        self, user_id: str, session_id: str, memory: str = "parametric", **fields: Any
+    ) -> "PlumMemory":
+        """A memory for the chains of langchain-classic. See `PlumMemory` for its fields."""
+        from plum_langchain.classic import PlumMemory
+
+        return PlumMemory(
+            plum=self, user_id=user_id, session_id=session_id, memory=memory, **fields
+        )
+
+    def retrieval(self, k: int = 3) -> "Faces":
+        """The same faces over the Chroma baseline: swap `plum` for `plum.retrieval()`."""
+        return Faces(self, "retrieval", k)
+
+    def hybrid(self, k: int = 3) -> "Faces":
+        """The same faces over adapter and Chroma together."""
+        return Faces(self, "hybrid", k)
+
+    # -- chats in ------------------------------------------------------------------------------
+
+    def add_session(self, session: Session) -> "Imported":
+        """Put a whole finished session into the journal; see `Sessions.add`."""
+        return self.journal.sessions.add(session)
+
+    def finish(self, user_id: str, session_id: str) -> None:
+        """Say that a session is over, so that the next consolidation learns it."""
+        self.journal.sessions.finish(user_id, session_id)
+
+    # -- learning ------------------------------------------------------------------------------
+
+    def consolidate(
+        self,
+        user_id: str | None = None,
+        *,
+        questions: "str | QuestionMaker | BaseChatModel | None" = None,
+        max_sessions: int | None = None,
+        progress: ProgressCallback | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[Consolidated]:
+        """Learn finished sessions now, in this thread; sessions idle for long are finished first.
+
+        Args:
+            user_id: Whose; everyone's by default (users held by another worker are passed over).
+            questions: Instead of the one given at construction.
+            max_sessions: At most so many of each user.
+            progress: Called as things happen.
+            should_stop: Asked before every training step.
+
+        Raises:
+            UnknownUserError: no chats of this user.
+            BusyError: another worker holds this user.
+            StoppedError: asked to stop; what was published stays.
+            WrongBaseModelError: the user's adapter belongs to another base model.
+        """
+        maker = self._question_maker(questions if questions is not None else self._questions)
+        sessions = self.journal.sessions
+        if user_id is not None:
+            sessions.require_user(user_id)
+        sessions.finish_idle(self.settings.idle_seconds, user_id=user_id)
+        # Sessions still "learning" were left by a worker that died, or are held by a live one;
+        # claiming their user tells, and puts the former back in line.
+        waiting = sessions.users_with(SessionState.FINISHED, SessionState.LEARNING)
+        users = [user_id] if user_id is not None else waiting
+        consolidator = Consolidator(
+            self.home,
+            self.journal,
+            self.adapters,
+            self.resolved,
+            learning=self.learning,
+            serving=self.serving,
+            settings=self.settings,
+        )
+        return consolidator.run(
+            users,
+            maker,
+            max_sessions=max_sessions,
+            progress=progress,
+            should_stop=should_stop,
+            skip_busy=user_id is None,
+        )
+
+    def schedule(
+        self,
+        *,
+        interval: float | None = None,
+        cron: str | None = None,
+        when_idle: float | None = None,
+        scheduler: "BaseScheduler | None" = None,
+    ) -> Schedule:
+        """Consolidate in the background until the returned schedule is stopped.
+
+        Args:
+            interval: Seconds between rounds.
+            cron: A crontab line in UTC, instead.
+            when_idle: Learn a session soon after it has been idle for so many seconds, instead.
+            scheduler: Your own APScheduler 3 scheduler to put the job on.
+        """
+        if when_idle is not None:
+            self.settings = replace(self.settings, idle_seconds=when_idle)
+        return Schedule(
+            lambda should_stop: self.consolidate(should_stop=should_stop),
+            job_id=f"plum-consolidate-{self.home.owner('schedule')[:12]}",
+            interval=interval,
+            cron=cron,
+            when_idle=when_idle,
+            scheduler=scheduler,
+        )
+
+    # -- going back ----------------------------------------------------------------------------
+
+    def rollback(self, user_id: str, generation: int) -> tuple[int, ...]:
+        """Serve an earlier generation; sessions learned since go back in line.
+
+        Returns:
+            The generations given up.
+
+        Raises:
+            UnknownGenerationError: pruned, or never made.
+            BusyError: another worker holds the user.
+        """
+        self.journal.sessions.require_user(user_id)
+        with self.journal.jobs.claim(user_id, "rollback") as job:
+            gone = self.journal.generations.rollback(job, generation)
+            self._destroy(user_id, gone)
+        return tuple(gone)
+
+    def forget(
+        self, user_id: str, session_id: str | None = None, *, all_sessions: bool = False
+    ) -> Forgotten:
+        """Erase a session (or everything of a user) from the journal, the weights and the index.
+
+        Serving goes back at once to the newest generation that never knew the session (or to the
+        base model); sessions learned after it are in line to be learned again by the next
+        consolidation. A consolidation of this user under way is asked to stop first.
+
+        Raises:
+            InvalidInputError: neither a session nor `all_sessions=True`, or both.
+            UnknownUserError, UnknownSessionError: nothing to forget.
+            BusyError: a worker holds the user and doesn't let go, or another process owns the
+                retrieval index. Nothing was changed.
+        """
+        if (session_id is not None) == all_sessions:
+            raise InvalidInputError("name one session, or say all_sessions=True; not both")
+        self.journal.sessions.require_user(user_id)
+        index = self._retrieval
+        index.forget(user_id)  # fails early, before anything is changed, if we don't own it
+        with self.journal.jobs.claim(user_id, "forget", patience=30.0) as job:
+            erased, gone = self.journal.generations.forget(job, session_id)
+            self._destroy(user_id, gone)
+            index.forget(user_id)
+            self.journal.scrub()
+        head = self.journal.generations.head(user_id)
+        again = self.journal.sessions.all(user_id, SessionState.FINISHED)
+        return Forgotten(
+            user_id=user_id,
+            sessions=tuple(erased),
+            generations_destroyed=tuple(gone),
+            serving=head.number if head else None,
+            to_relearn=tuple(session.session_id for session in again),
+        )
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        user_id: str,
+        question: str,
+        *,
+        memory: str = "parametric",
+        closed: bool = False,
+        k: int = 3,
+        context: Session | None = None,
+    ) -> Answer:
+        """Ask one question of one memory, and measure it.
+
+        Args:
+            user_id: Whose memory.
+            question: In the user's voice.
+            memory: "parametric", "retrieval", "hybrid" or "none"; "context" puts `context` into
+                the prompt.
+            closed: Score Yes against No instead of generating text.
+            k: How many exchanges retrieval and hybrid recall.
+            context: The session for memory="context".
+
+        Raises:
+            UnknownUserError: no chats of this user.
+        """
+        self.journal.sessions.require_user(user_id)
+        started = time.perf_counter()
+        if memory == "context":
+            if context is None:
+                raise InvalidInputError("memory='context' needs context=<the session>")
+            recalled = whole_session(context)
+        else:
+            recalled = self.memory_named(memory, k=k).recall(user_id, question)
+        return answer(
+            self.engine,
+            recalled,
+            question,
+            memory=memory,
+            system_prompt=self.learning.system_prompt,
+            closed=closed,
+            started=started,
+        )
+
+    def status(self) -> Mapping[str, Any]:
+        """Users, their sessions by state, what is served for them, and who is working."""
+        heads: dict[str, list[int]] = {}
+        for generation in self.journal.generations.all():
+            heads.setdefault(generation.user_id, []).append(generation.number)
+        users = []
+        for user_id, states in sorted(self.journal.sessions.counts().items()):
+            head = self.journal.generations.head(user_id)
+            size = 0
+            if head is not None:
+                ref = self.adapters.ref(self.home.owner(user_id), head.number, head.manifest_sha256)
+                size = self.adapters.bytes_of(ref)
+            users.append(
+                {
+                    "user": user_id,
+                    "sessions": states,
+                    "serving": head.number if head else None,
+                    "generations": heads.get(user_id, []),
+                    "base_model": head.base_model if head else None,
+                    "adapter_bytes": size,
+                }
+            )
+        return {
+            "home": str(self.home.root),
+            "model": self.model_name,
+            "users": users,
+            "jobs": [
+                {**job, "since": job["since"].isoformat()} for job in self.journal.jobs.running()
+            ],
+        }
+
+    # -- what the faces stand on ---------------------------------------------------------------
+
+    @property
+    def model_name(self) -> str:
+        """The base model's name: as given, else this home's, else the embedded default."""
+        return self._model or self.journal.generations.latest_base_model() or DEFAULT_MODEL
+
+    def resolved(self) -> ResolvedModel:
+        """The base model on this disk.
+
+        Raises:
+            ModelNotFoundError: not to be found.
+        """
+        return self._resolved
+
+    @cached_property
+    def _resolved(self) -> ResolvedModel:
+        return resolve_model(self.model_name, progress=self._progress)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that serves; its model is loaded at the first request."""
+        return Engine(self.resolved, self.adapters, self.serving)
+
+    def memory_named(self, name: str, *, k: int | None = None) -> Memory:
+        """One of the memories by its name."""
+        kind: MemoryName = check_memory_name(name)
+        if kind == "none":
+            return Nothing()
+        if kind == "parametric":
+            return self._parametric
+        retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
+        return retrieval if kind == "retrieval" else Hybrid(self._parametric, retrieval)
+
+    @cached_property
+    def _parametric(self) -> Parametric:
+        return Parametric(self.home, self.journal, self.adapters)
+
+    @cached_property
+    def _retrieval(self) -> Retrieval:
+        return Retrieval(self.home, self.journal, embeddings=self._embeddings)
+
+    def _question_maker(self, questions: "str | QuestionMaker | BaseChatModel") -> QuestionMaker:
+        from plum_langchain.questions import question_maker
+
+        return question_maker(questions, self.question_settings)
+
+    def _destroy(self, user_id: str, generations: list[int]) -> None:
+        owner = self.home.owner(user_id)
+        self.adapters.remove(owner, generations)
+        self.adapters.sweep(owner, [g.number for g in self.journal.generations.all(user_id)])
+        if "engine" in self.__dict__:
+            self.engine.drop(owner)
+
+    def close(self) -> None:
+        """Close the journal. A running schedule must be stopped first."""
+        self.journal.close()
+
+
+class Faces:
+    """The faces of `Plum`, over another memory."""
+
+    def __init__(self, plum: Plum, memory: MemoryName, k: int) -> None:
+        self._plum = plum
+        self._name = memory
+        self._k = k
+
+    def chat_model(self, user_id: str | None = None, **fields: Any) -> "ChatPlum":
+        """A chat model with this memory."""
+        return self._plum.chat_model(user_id, memory=self._name, k=self._k, **fields)
+
+    def llm(self, user_id: str | None = None, **fields: Any) -> "PlumLLM":
+        """An LLM with this memory."""
+        return self._plum.llm(user_id, memory=self._name, k=self._k, **fields)
+
+    def middleware(self, **options: Any) -> "PlumMiddleware":
+        """Agent middleware with this memory."""
+        return self._plum.middleware(self._name, k=self._k, **options)
+
+    def memory(self, user_id: str, session_id: str, **fields: Any) -> "PlumMemory":
+        """A classic memory over this one."""
+        return self._plum.memory(user_id, session_id, memory=self._name, k=self._k, **fields)
