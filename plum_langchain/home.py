@@ -1,42 +1,54 @@
 """A home: the directory that holds everything, and how users are named inside it.
 
 home/                mode 0700
-key                32 random bytes; user ids are hashed with it
-journal.db         what was said (SQLite)
-adapters/          what was learned, one directory per user hash
-retrieval/         the Chroma baseline's index
+  key                32 random bytes; user ids are hashed with it
+  journal.db         what was said (SQLite)
+  adapters/          what was learned, one directory per user hash
+  retrieval/         the Chroma baseline's index
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from plum_langchain.errors import PlumError
 from plum_langchain.session import check_id
+
+_KEY_BYTES = 32
 
 
 class Home:
     """Paths of a home directory; creates it on first use.
 
+    A directory that is already there keeps its mode; the key and the journal in it can be read by
+    their owner alone.
+
     Raises:
-        PlumError: the directory can't be created or read.
+        PlumError: the directory can't be created or read, or its key is lost.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root).expanduser().absolute()
         try:
+            self.root = Path(root).expanduser().absolute()
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._key = self._read_key()
-        except OSError as error:
+            journal = self.root / "journal.db"
+            self._key = self._read_key(journal)
+            if not journal.exists():
+                self._create(journal, b"")  # SQLite takes an empty file for a new database
+        # RuntimeError: no such user in ~user; ValueError: a NUL in the path.
+        except (OSError, RuntimeError, ValueError) as error:
             raise PlumError(
-                f"{self.root} can't be used as a home: {error.strerror or error}; choose a "
-                "directory you may write to"
+                f"{os.fspath(root)!r} can't be used as a home: "
+                f"{getattr(error, 'strerror', None) or error}; choose a directory you may write to"
             ) from error
         self.adapters = self.root / "adapters"
         self.retrieval = self.root / "retrieval"
-        self.journal_url = f"sqlite:///{self.root / 'journal.db'}"
+        self.journal_url = URL.create("sqlite", database=str(journal))
 
     def owner(self, user_id: str) -> str:
         """The user's name in paths and collections: a keyed hash, 32 hex digits.
@@ -46,23 +58,41 @@ class Home:
         check_id(user_id, "user id")
         return hmac.new(self._key, user_id.encode("utf-8"), hashlib.sha256).hexdigest()[:32]
 
-    def _read_key(self) -> bytes:
+    def _read_key(self, journal: Path) -> bytes:
         path = self.root / "key"
+        used = journal.exists()  # asked first: whoever makes a journal has made the key before
         if not path.exists():
-            # Written aside and linked into place: two processes that open a new home at once
-            # agree on one key, and no one ever reads half of it.
-            aside = self.root / f".key-{os.getpid()}-{secrets.token_hex(4)}"
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-                f.write(secrets.token_bytes(32))
-                f.flush()
-                os.fsync(f.fileno())
-            try:
-                os.link(aside, path)
-            except FileExistsError:
-                pass
-            finally:
-                aside.unlink()
+            if used:
+                raise PlumError(
+                    f"{path} is missing, and without it the adapters in {self.root} can't be told "
+                    "apart; restore it from a backup, or import the chats into a new home"
+                )
+            self._create(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()
-        if len(key) != 32:
-            raise PlumError(f"{path} has {len(key)} bytes instead of 32; restore it from a backup")
+        if len(key) != _KEY_BYTES:
+            raise PlumError(
+                f"{path} has {len(key)} bytes instead of {_KEY_BYTES}; restore it from a backup"
+            )
         return key
+
+    def _create(self, path: Path, content: bytes) -> None:
+        """Create a file of mode 0600, durably, unless it is there.
+
+        Written aside and linked into place: two processes that open a new home at once agree on
+        one file, and no one ever reads half of it.
+        """
+        aside = self.root / f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
+        finally:
+            aside.unlink()
+        directory = os.open(self.root, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

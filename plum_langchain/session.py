@@ -40,7 +40,7 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a chat. `message_id` makes saving it again a no-op."""
+    """One message of a chat. By its `message_id` a thread's message is known when passed again."""
 
     role: Role
     content: str

@@ -54,8 +54,18 @@ def read_manifest(directory: Path, expected_sha256: str) -> Manifest:
     """The manifest of a generation, after checking every byte of it and of its files.
 
     Raises:
-        DamagedAdapterError: something is missing, added, changed, a link, or not safetensors.
+        DamagedAdapterError: something is missing, added, changed, a link, or can't be read.
     """
+    try:
+        return _checked(directory, expected_sha256)
+    except OSError as error:
+        raise DamagedAdapterError(
+            f"{directory} can't be read ({error.strerror or error}); check its permissions, or "
+            f"{_REMEDY}"
+        ) from error
+
+
+def _checked(directory: Path, expected_sha256: str) -> Manifest:
     path = directory / MANIFEST
     if directory.is_symlink() or not path.is_file() or path.is_symlink():
         raise DamagedAdapterError(f"{directory} holds no {MANIFEST}; {_REMEDY}")

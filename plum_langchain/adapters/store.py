@@ -25,7 +25,7 @@ from plum_langchain.adapters.manifest import (
     read_manifest,
     sha256_file,
 )
-from plum_langchain.errors import DamagedAdapterError, PlumError
+from plum_langchain.errors import DamagedAdapterError, LeaseLostError, PlumError
 
 _TEMPORARY = ".writing-"
 
@@ -65,35 +65,54 @@ class AdapterStore:
                 manifest, to which the hashes are added. What it raises leaves nothing behind.
 
         Raises:
-            PlumError: `fill` wrote no safetensors weights.
+            PlumError: `fill` wrote no safetensors weights, or the disk refused.
+            LeaseLostError: another worker has taken over and cleared this one's directory.
         """
         place = self._place(owner, generation)
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         writing = place.parent / f"{_TEMPORARY}{generation:08d}"
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir(mode=0o700)
         try:
+            self._make_private(place.parent)
+            _delete(writing)
+            writing.mkdir(mode=0o700)
             manifest = fill(writing)
-            # PEFT writes a model card naming local paths; a generation holds only what it needs.
-            for extra in set(writing.iterdir()) - {writing / WEIGHTS, writing / CONFIG}:
-                extra.unlink()
-            if not (writing / WEIGHTS).is_file():
-                raise PlumError(f"training left no {WEIGHTS} in {writing}")
-            _name_base(writing / CONFIG, manifest.base_model)
-            files = {name: sha256_file(writing / name) for name in (CONFIG, WEIGHTS)}
-            (writing / MANIFEST).write_text(replace(manifest, files=files).to_json(), "utf-8")
-            for file in writing.iterdir():
-                file.chmod(0o600)
-                _sync(file)
-            _sync(writing)
-            if place.exists():  # left by a worker that died before the journal knew of it
-                shutil.rmtree(place)
+            self._complete(writing, manifest)
+            _delete(place)  # left by a worker that died before the journal knew of it
             writing.rename(place)
             _sync(place.parent)
-        except BaseException:
+        except BaseException as error:
+            gone = not writing.is_dir()
             shutil.rmtree(writing, ignore_errors=True)
-            raise
+            # Libraries raise OSError without a number for what is no fault of the disk.
+            if isinstance(error, PlumError) or not getattr(error, "errno", None):
+                raise
+            assert isinstance(error, OSError)
+            if gone and isinstance(error, FileNotFoundError):
+                raise LeaseLostError(
+                    f"{writing} was removed while generation {generation} was being written: "
+                    "another worker has taken over; nothing was published"
+                ) from error
+            raise PlumError(
+                f"generation {generation} can't be written to {place.parent}: "
+                f"{error.strerror or error}; check that the disk has room and that you may write "
+                "there, then consolidate again"
+            ) from error
         return self.ref(owner, generation, sha256_file(place / MANIFEST))
+
+    def _complete(self, writing: Path, manifest: Manifest) -> None:
+        """From what training left to what is published: no other file, hashes, modes, synced."""
+        # PEFT writes a model card naming local paths; a generation holds only what it needs.
+        for extra in set(writing.iterdir()) - {writing / WEIGHTS, writing / CONFIG}:
+            _delete(extra)
+        for name in (WEIGHTS, CONFIG):
+            if not (writing / name).is_file():
+                raise PlumError(f"training left no {name} in {writing}")
+        _name_base(writing / CONFIG, manifest.base_model)
+        files = {name: sha256_file(writing / name) for name in (CONFIG, WEIGHTS)}
+        (writing / MANIFEST).write_text(replace(manifest, files=files).to_json(), "utf-8")
+        for file in writing.iterdir():
+            file.chmod(0o600)
+            _sync(file)
+        _sync(writing)
 
     def check(self, ref: AdapterRef) -> Manifest:
         """Read a generation's manifest after checking all hashes.
@@ -101,7 +120,11 @@ class AdapterStore:
         Raises:
             DamagedAdapterError: it is not what was published.
         """
-        if not ref.path.resolve().is_relative_to(self.root.resolve()):
+        try:
+            inside = ref.path.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError):  # a link that leads to itself
+            inside = False
+        if not inside:
             raise DamagedAdapterError(f"{ref.path} leads out of {self.root}; it is not loaded")
         return read_manifest(ref.path, ref.manifest_sha256)
 
@@ -109,10 +132,7 @@ class AdapterStore:
         """Delete generations from disk; returns how many were there."""
         removed = 0
         for generation in generations:
-            place = self._place(owner, generation)
-            if place.exists():
-                shutil.rmtree(place)
-                removed += 1
+            removed += _delete(self._place(owner, generation))
         with contextlib.suppress(FileNotFoundError):
             _sync(self.root / owner)
         return removed
@@ -128,13 +148,20 @@ class AdapterStore:
         names = {self._place(owner, generation).name for generation in kept}
         strangers = [entry for entry in directory.iterdir() if entry.name not in names]
         for entry in strangers:
-            shutil.rmtree(entry)
+            _delete(entry)
         _sync(directory)
         return len(strangers)
 
     def bytes_of(self, ref: AdapterRef) -> int:
-        """Size of a generation on disk, in bytes."""
-        return sum(file.stat().st_size for file in ref.path.iterdir())
+        """Size of a generation on disk, in bytes; 0 if it isn't there."""
+        return sum(file.lstat().st_size for file in ref.path.glob("*"))
+
+    def _make_private(self, directory: Path) -> None:
+        """Make an owner's directory, and `adapters/` around it, durably and for one's own eyes."""
+        for new in (self.root, directory):
+            if not new.is_dir():
+                new.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _sync(new.parent)
 
     def _place(self, owner: str, generation: int) -> Path:
         return self.root / owner / f"{generation:08d}"
@@ -145,6 +172,18 @@ def _name_base(config: Path, base_model: str) -> None:
     data = json.loads(config.read_text("utf-8"))
     data["base_model_name_or_path"] = base_model
     config.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _delete(path: Path) -> bool:
+    """Delete a directory, a file or a link (not what it leads to); whether it was there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return True
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -1,12 +1,13 @@
 """Chats from JSON lines: one session a line, as in `examples/chats`.
 
 A line is an object with `user`, `session` and `turns` ([{role, content}, ...]), and optionally
-`started` (ISO 8601), `topic`, `thread`, and the recorded `facts`, `not_discussed` and `qa_train`
-that `RecordedQuestions` reads. Anything else on the line, `qa_test` above all, stays out of the
-journal: what a memory is examined with, it must never have seen.
+`started` (ISO 8601), `topic`, `thread`, `updates`, and the recorded `facts`, `not_discussed` and
+`qa_train` that `RecordedQuestions` reads. Anything else on the line, `qa_test` above all, stays
+out of the journal: what a memory is examined with, it must never have seen.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from plum_langchain.session import Session, SessionState, Turn, check_id
 MATERIAL = ("facts", "not_discussed", "qa_train", "updates")
 
 
-def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file with their line numbers (from 1); blank lines are skipped.
 
     Raises:
@@ -26,7 +27,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         BrokenRecordError: a line is not UTF-8 or not a JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise MissingFileError(
             f"{path} can't be read ({error.strerror}); check the path"
@@ -45,6 +46,10 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); mend or "
                 "remove the line"
             ) from error
+        except (ValueError, RecursionError) as error:  # a number or a nesting beyond all bounds
+            raise BrokenRecordError(
+                f"{path}, line {number}: can't be read as JSON ({error}); mend or remove the line"
+            ) from error
         if not isinstance(record, dict):
             raise BrokenRecordError(
                 f"{path}, line {number}: a {type(record).__name__}, expected an object with user, "
@@ -54,7 +59,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_sessions(
-    path: Path, *, user: str | None = None
+    path: str | os.PathLike[str], *, user: str | None = None
 ) -> Iterator[tuple[Session, dict[str, Any]]]:
     """The sessions of a file, each with the record it was read from.
 
@@ -79,13 +84,19 @@ def _session(record: Mapping[str, Any], user: str | None) -> Session:
     if not turns:
         raise BrokenRecordError("its `turns` are empty; a session has at least one")
     session_id = check_id(record.get("session"), "session id")
+    thread_id = record.get("thread")
+    if thread_id is not None:
+        check_id(thread_id, "thread")
+    topic = record.get("topic") or ""
+    if not isinstance(topic, str):
+        raise BrokenRecordError(f"its `topic` is a {type(topic).__name__}, not text")
     return Session(
         user_id=check_id(user if user is not None else record.get("user"), "user id"),
         session_id=session_id,
         turns=tuple(_turn(index, turn) for index, turn in enumerate(turns)),
         started=_time(record.get("started")),
-        thread_id=record.get("thread"),
-        topic=str(record.get("topic", "")),
+        thread_id=thread_id,
+        topic=topic,
         state=SessionState.FINISHED,
         material={name: record[name] for name in MATERIAL if record.get(name)},
     )
@@ -107,8 +118,8 @@ def _time(value: Any) -> datetime:
         return datetime.now(UTC)
     try:
         time = datetime.fromisoformat(str(value))
-    except ValueError as error:
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # overflow: year 1 or 9999, beyond it in UTC
         raise BrokenRecordError(
             f"`started` is {value!r}, not a time like 2024-01-18T20:11:00Z"
         ) from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,15 +1,25 @@
 """The journal's database: connection settings, transactions, and what "busy" means."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from plum_langchain.errors import BusyError, PlumError
+from plum_langchain.errors import BusyError, InvalidInputError, PlumError
 from plum_langchain.journal.migrations import MIGRATIONS, applied, migrate
+
+
+def storable(text: str) -> str:
+    """The text with each lone surrogate (half an emoji, cut by a client) as U+FFFD.
+
+    UTF-8, and so every database, has no bytes for a lone surrogate; all other text is unchanged.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Database:
@@ -19,35 +29,56 @@ class Database:
     power cut (https://sqlite.org/pragma.html#pragma_synchronous), and with `secure_delete`, so
     that deleted text is overwritten. A write transaction takes its lock at once (BEGIN
     IMMEDIATE): two writers queue up instead of deadlocking half-way.
+
+    Args:
+        url: Any SQLAlchemy URL. For a file prefer `URL.create("sqlite", database=path)`: in a URL
+            written by hand a path's "?" and "%" mean something else.
+        busy_seconds: How long SQLite waits for another writer.
+
+    Raises:
+        MigrationError: a newer version wrote it.
+        BusyError: another process holds it for longer than `busy_seconds`.
+        PlumError: it can't be opened, or is no database.
     """
 
-    def __init__(self, url: str, *, busy_seconds: float) -> None:
-        self.url = url
+    def __init__(self, url: str | URL, *, busy_seconds: float) -> None:
         self._busy_seconds = busy_seconds
         self._engine = create_engine(
-            url,
-            json_serializer=lambda value: json.dumps(value, ensure_ascii=False),
-            **({"connect_args": {"timeout": busy_seconds}} if url.startswith("sqlite") else {}),
+            url, json_serializer=lambda value: storable(json.dumps(value, ensure_ascii=False))
         )
+        self.url = self._engine.url.render_as_string(hide_password=True)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", self._configure_sqlite)
             event.listen(self._engine, "begin", self._begin_sqlite)
-        with self.read() as connection:
-            done = applied(connection)
-        if done != [migration.__name__ for migration in MIGRATIONS]:
-            with self.write() as connection:
-                migrate(connection)
+        try:
+            with self.read() as connection:
+                done = applied(connection)
+            if done != [migration.__name__ for migration in MIGRATIONS]:
+                with self.write() as connection:
+                    migrate(connection)
+        except BaseException:
+            self.close()
+            raise
 
     def _configure_sqlite(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we send BEGIN ourselves, see _begin_sqlite
-        for pragma in (
-            f"busy_timeout = {int(self._busy_seconds * 1000)}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-        ):
+        connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+        self._enter_wal(connection)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}")
+
+    def _enter_wal(self, connection: Any) -> None:
+        # SQLite doesn't always honour its busy timeout here: of several processes that open a
+        # new database at once, one may be told "locked" at its first try.
+        deadline = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
 
     @staticmethod
     def _begin_sqlite(connection: Connection) -> None:
@@ -71,33 +102,61 @@ class Database:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            if "locked" in str(error.orig) or "busy" in str(error.orig):
-                raise BusyError(
-                    f"the journal {self.url} is locked by another process and stayed so for "
-                    f"{self._busy_seconds:.0f} s; nothing was changed. Try again, or stop the "
-                    "process that holds it"
-                ) from error
-            raise PlumError(
-                f"the journal {self.url} can't be used: {error.orig}; check that the disk has "
-                "room and that you may write there"
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"{error.object[:40]!r} holds half a character (a lone surrogate), which can't be "
+                "stored; remove it"
             ) from error
-        except DatabaseError as error:
-            if "not a database" in str(error.orig) or "malformed" in str(error.orig):
-                raise PlumError(
-                    f"{self.url} is not a healthy journal: {error.orig}; restore it from a backup"
-                ) from error
-            raise
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            named = self._named(error)
+            if named is None:
+                raise
+            raise named from error
+
+    def _named(self, error: DatabaseError | sqlite3.DatabaseError) -> PlumError | None:
+        """What the user is to know of a database's error; None if it can only be a bug of ours."""
+        found = str(getattr(error, "orig", error))
+        if "locked" in found or "busy" in found:
+            return BusyError(
+                f"the journal {self.url} is locked by another process and stayed so for "
+                f"{self._busy_seconds:.0f} s; nothing was changed. Try again, or stop the "
+                "process that holds it"
+            )
+        if "not a database" in found or "malformed" in found:
+            return PlumError(
+                f"{self.url} is not a healthy journal: {found}; restore it from a backup"
+            )
+        if isinstance(error, OperationalError | sqlite3.OperationalError):
+            return PlumError(
+                f"the journal {self.url} can't be used: {found}; check that the disk has room and "
+                "that you may write there"
+            )
+        return None
 
     def scrub(self) -> None:
-        """Let nothing deleted linger: fold the write-ahead log back and rebuild the file."""
+        """Let nothing deleted linger: rebuild the file and empty the write-ahead log.
+
+        Raises:
+            BusyError: another process uses the journal, so that traces may be left in its files.
+        """
         if self._engine.dialect.name != "sqlite":
             return
         with self._errors_named(), self._engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None
-            raw.execute("VACUUM")
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                raw.execute("VACUUM")
+                busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                busy = True
+            if busy:
+                raise BusyError(
+                    f"what was deleted is gone from the journal {self.url}, but traces of its text "
+                    "may linger in the files, since another process is using them; call "
+                    "Plum.journal.scrub() when it is done"
+                )
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,9 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from plum_langchain.errors import UnknownGenerationError, UnknownSessionError
+from plum_langchain.errors import (
+    InvalidInputError,
+    SessionStateError,
+    UnknownGenerationError,
+    UnknownSessionError,
+)
 from plum_langchain.journal import schema
-from plum_langchain.journal.database import Database
+from plum_langchain.journal.database import Database, storable
 from plum_langchain.journal.jobs import Job, require_running
 from plum_langchain.journal.sessions import erase
 from plum_langchain.session import Question, SessionState
@@ -22,6 +27,9 @@ _g = schema.generations
 _h = schema.heads
 _s = schema.sessions
 _q = schema.questions
+_j = schema.jobs
+
+_UNPUBLISHED = ""  # in place of a manifest's hash, while a number is taken but not published
 
 
 @dataclass(frozen=True)
@@ -74,12 +82,6 @@ class Generations:
         with self._database.read() as connection:
             return [_generation(row) for row in connection.execute(query)]
 
-    def next_number(self, user_id: str) -> int:
-        """A number no generation of the user has ever had; numbers start at 1."""
-        with self._database.read() as connection:
-            last = connection.scalar(select(func.max(_g.c.number)).where(_g.c.user_id == user_id))
-            return (last or 0) + 1
-
     def latest_base_model(self) -> str | None:
         """The base model of the newest generation in this home, whoever's it is."""
         with self._database.read() as connection:
@@ -107,19 +109,60 @@ class Generations:
 
     # -- learning ------------------------------------------------------------------------------
 
+    def next_number(self, user_id: str) -> int:
+        """Take a number that no generation of the user has or ever had; numbers start at 1.
+
+        It is the caller's alone: a worker that lost its lease without knowing it can't write into
+        the directory of the one that took over. A number that is never published is a gap.
+        """
+        with self._database.write() as connection:
+            last = connection.scalar(select(func.max(_g.c.number)).where(_g.c.user_id == user_id))
+            number = (last or 0) + 1
+            connection.execute(
+                insert(_g).values(
+                    user_id=user_id,
+                    number=number,
+                    parent=None,
+                    base_model="",
+                    manifest_sha256=_UNPUBLISHED,
+                    learned=[],
+                    metrics={},
+                    kept=False,
+                    at=datetime.now(UTC),
+                )
+            )
+            return number
+
     def begin_learning(self, job: Job, session_id: str) -> int:
-        """Mark a session as being learned; returns its journal key."""
+        """Mark a finished session as being learned; returns its journal key.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+            UnknownSessionError: no such session.
+            SessionStateError: it isn't waiting to be learned.
+        """
         with self._database.write() as connection:
             require_running(connection, job)
-            key = _session_key(connection, job.user_id, session_id)
-            _mark(connection, [key], SessionState.LEARNING)
-            return key
+            row = connection.execute(
+                select(_s.c.id, _s.c.state).where(
+                    _s.c.user_id == job.user_id, _s.c.session_id == session_id
+                )
+            ).first()
+            if row is None:
+                raise UnknownSessionError(f"user {job.user_id!r} has no session {session_id!r}")
+            if row.state != SessionState.FINISHED:
+                raise SessionStateError(
+                    f"session {session_id!r} of user {job.user_id!r} is {row.state}; only a "
+                    "finished one can be learned"
+                )
+            _mark(connection, [row.id], SessionState.LEARNING)
+            return int(row.id)
 
     def fail(self, job: Job, key: int, reason: str) -> None:
         """Mark a session as one that can't be learned, with the reason."""
         with self._database.write() as connection:
             require_running(connection, job)
-            _mark(connection, [key], SessionState.FAILED, reason)
+            _mark(connection, [key], SessionState.FAILED, storable(reason))
 
     def publish(
         self,
@@ -137,11 +180,32 @@ class Generations:
         One transaction records the generation, keeps its questions for replay, marks the session
         learned and moves the user's head.
 
+        Args:
+            job: The lease on the user.
+            number: From `next_number`.
+            session_key: From `begin_learning`.
+            questions: What the session was learned from.
+            base_model: Public id of the model the adapter belongs to.
+            manifest_sha256: The hash that the manifest on disk must have at every load.
+            metrics: What training measured.
+
         Raises:
             LeaseLostError: another worker has taken over.
+            InvalidInputError: the number was published before.
         """
         with self._database.write() as connection:
             require_running(connection, job)
+            taken = connection.scalar(
+                select(_g.c.manifest_sha256).where(
+                    _g.c.user_id == job.user_id, _g.c.number == number
+                )
+            )
+            if taken not in (None, _UNPUBLISHED):
+                raise InvalidInputError(
+                    f"generation {number} of user {job.user_id!r} was published before, and no "
+                    "number is used twice; take one with next_number"
+                )
+            connection.execute(delete(_g).where(_g.c.user_id == job.user_id, _g.c.number == number))
             parent = _head(connection, job.user_id)
             connection.execute(
                 insert(_g).values(
@@ -157,21 +221,20 @@ class Generations:
                 )
             )
             connection.execute(delete(_q).where(_q.c.session == session_key))
-            connection.execute(
-                insert(_q),
-                [
-                    {
-                        "session": session_key,
-                        "position": position,
-                        "question": question.question,
-                        "answer": question.answer,
-                        "kind": question.kind,
-                        "evidence": list(question.evidence),
-                        "statement": question.statement,
-                    }
-                    for position, question in enumerate(questions)
-                ],
-            )
+            rows = [
+                {
+                    "session": session_key,
+                    "position": position,
+                    "question": question.question,
+                    "answer": question.answer,
+                    "kind": question.kind,
+                    "evidence": list(question.evidence),
+                    "statement": question.statement,
+                }
+                for position, question in enumerate(questions)
+            ]
+            if rows:
+                connection.execute(insert(_q), rows)
             _mark(connection, [session_key], SessionState.LEARNED)
             _move_head(connection, job.user_id, number)
             return _kept(connection, job.user_id, number)
@@ -239,6 +302,8 @@ class Generations:
                 ]
                 gone = _go_back(connection, job.user_id, clean[-1] if clean else None)
             erase(connection, list(doomed))
+            # Why an earlier job failed may quote the chat it failed on.
+            connection.execute(update(_j).where(_j.c.user_id == job.user_id).values(reason=None))
             return list(doomed.values()), gone
 
 
@@ -323,12 +388,3 @@ def _mark(
 ) -> None:
     if keys:
         connection.execute(update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=reason))
-
-
-def _session_key(connection: Connection, user_id: str, session_id: str) -> int:
-    key = connection.scalar(
-        select(_s.c.id).where(_s.c.user_id == user_id, _s.c.session_id == session_id)
-    )
-    if key is None:
-        raise UnknownSessionError(f"user {user_id!r} has no session {session_id!r}")
-    return key

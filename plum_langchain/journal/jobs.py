@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from plum_langchain.errors import BusyError, LeaseLostError, StoppedError
 from plum_langchain.journal import schema
-from plum_langchain.journal.database import Database
+from plum_langchain.journal.database import Database, storable
 from plum_langchain.session import SessionState
 
 _j = schema.jobs
@@ -152,7 +152,7 @@ class Jobs:
 
     def _end(self, job: Job, state: str, reason: str | None) -> None:
         with self._database.write() as connection:
-            _close(connection, job.id, state, reason)
+            _close(connection, job.id, state, reason and storable(reason))
             connection.execute(
                 update(schema.sessions)
                 .where(
@@ -193,7 +193,7 @@ def _dead(row: Row[Any], now: datetime) -> bool:
     if row.lease_until <= now:
         return True
     process, _, host = row.owner.removeprefix("process ").partition(" on ")
-    if host != socket.gethostname():
+    if host != socket.gethostname() or os.name != "posix":  # elsewhere, signal 0 is no question
         return False
     try:
         os.kill(int(process), 0)

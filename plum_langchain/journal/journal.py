@@ -1,5 +1,7 @@
 """The journal: the durable truth of a home, from which everything else can be rebuilt."""
 
+from sqlalchemy import URL
+
 from plum_langchain.journal.database import Database
 from plum_langchain.journal.generations import Generations
 from plum_langchain.journal.jobs import Jobs
@@ -14,7 +16,7 @@ class Journal:
     is served. `url` is any SQLAlchemy URL; a home uses SQLite.
     """
 
-    def __init__(self, url: str, settings: HomeSettings | None = None) -> None:
+    def __init__(self, url: str | URL, settings: HomeSettings | None = None) -> None:
         settings = settings or HomeSettings()
         self._database = Database(url, busy_seconds=settings.busy_seconds)
         self.sessions = Sessions(self._database)
@@ -22,7 +24,11 @@ class Journal:
         self.generations = Generations(self._database)
 
     def scrub(self) -> None:
-        """Leave no trace of deleted text in the database's files."""
+        """Leave no trace of deleted text in the database's files.
+
+        Raises:
+            BusyError: another process uses the journal, so that traces may be left.
+        """
         self._database.scrub()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """What was said: sessions and their turns, durable when the call that saved them returns."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from plum_langchain.errors import (
     UnknownUserError,
 )
 from plum_langchain.journal import schema
-from plum_langchain.journal.database import Database
+from plum_langchain.journal.database import Database, storable
+from plum_langchain.journal.merging import unrecorded
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 _s = schema.sessions
@@ -53,6 +55,7 @@ class Sessions:
             SessionStateError: the named session is there and takes no more turns.
         """
         now = now or datetime.now(UTC)
+        turns = [_checked(turn) for turn in turns]
         with self._database.write() as connection:
             row = self._current(connection, user_id, thread_id, session_id, idle_seconds, now)
             self._append(connection, row.id, turns, now)
@@ -69,22 +72,23 @@ class Sessions:
     ) -> int:
         """Like `append`, for what is new of a thread's messages: any stretch up to the latest.
 
-        What is new is told by `message_id`; where no id is known (a caller who passes the whole
-        history anew), by the longest overlap of the thread's recorded end with the beginning of
-        `turns`.
+        What is new is told by `message_id`: whatever comes after the last one known. Where none
+        is known (a caller who passes the whole history anew), the longest overlap of the thread's
+        recorded end with the beginning of `turns` tells.
 
         Returns:
             How many turns were saved.
         """
         now = now or datetime.now(UTC)
+        turns = [_checked(turn) for turn in turns]
         with self._database.write() as connection:
-            recorded = connection.execute(
-                select(_t.c.role, _t.c.content, _t.c.message_id)
+            rows = connection.execute(
+                select(_t)
                 .select_from(_t.join(_s, _t.c.session == _s.c.id))
                 .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
                 .order_by(_s.c.id, _t.c.position)
-            ).all()
-            fresh = _unrecorded(recorded, turns)
+            )
+            fresh = unrecorded([_turn(row) for row in rows], turns)
             if fresh:
                 row = self._current(connection, user_id, thread_id, None, idle_seconds, now)
                 self._append(connection, row.id, fresh, now)
@@ -126,21 +130,24 @@ class Sessions:
         """
         check_id(session.user_id, "user id")
         check_id(session.session_id, "session id")
+        if session.thread_id is not None:
+            check_id(session.thread_id, "thread id")
+        turns = [_checked(turn) for turn in session.turns]
         with self._database.write() as connection:
             row = _find(connection, session.user_id, session.session_id)
             if row is not None:
                 if row.state == SessionState.FORGOTTEN:
                     return "forgotten"
                 there = [(t.role, t.content) for t in _turns(connection, row.id)]
-                if there == [(t.role, t.content) for t in session.turns]:
+                if there == [(t.role, t.content) for t in turns]:
                     return "unchanged"
                 raise SessionStateError(
                     f"session {session.session_id!r} of user {session.user_id!r} is already in the "
-                    f"journal with other turns ({len(there)} there, {len(session.turns)} given); "
+                    f"journal with other turns ({len(there)} there, {len(turns)} given); "
                     "give this one another id, or forget the earlier one first"
                 )
             row = _create(connection, session)
-            self._append(connection, row.id, session.turns, datetime.now(UTC))
+            self._append(connection, row.id, turns, datetime.now(UTC))
             _set_state(connection, [row.id], SessionState.FINISHED)
             return "added"
 
@@ -292,26 +299,30 @@ class Sessions:
     ) -> None:
         last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
         start = 0 if last is None else last + 1
-        rows = []
-        for offset, turn in enumerate(turns):
-            if turn.role not in ("user", "assistant"):
-                raise InvalidInputError(f"a turn's role is user or assistant, not {turn.role!r}")
-            rows.append(
-                {
-                    "session": key,
-                    "position": start + offset,
-                    "role": turn.role,
-                    # Lone surrogates (half an emoji, cut by a client) can't be stored as UTF-8.
-                    "content": turn.content.encode("utf-16", "surrogatepass").decode(
-                        "utf-16", "replace"
-                    ),
-                    "message_id": turn.message_id,
-                    "at": turn.at or now,
-                }
-            )
+        rows = [
+            {
+                "session": key,
+                "position": position,
+                "role": turn.role,
+                "content": turn.content,
+                "message_id": turn.message_id,
+                "at": turn.at or now,
+            }
+            for position, turn in enumerate(turns, start)
+        ]
         if rows:
             connection.execute(insert(_t), rows)
             connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
+
+
+def _checked(turn: Turn) -> Turn:
+    if turn.role not in ("user", "assistant"):
+        raise InvalidInputError(f"a turn's role is user or assistant, not {turn.role!r}")
+    if not isinstance(turn.content, str):
+        raise InvalidInputError(
+            f"a turn's content is text, not {type(turn.content).__name__}: {turn.content!r:.80}"
+        )
+    return replace(turn, content=storable(turn.content))
 
 
 def _create(connection: Connection, session: Session) -> Row[Any]:
@@ -320,7 +331,7 @@ def _create(connection: Connection, session: Session) -> Row[Any]:
             user_id=session.user_id,
             session_id=session.session_id,
             thread_id=session.thread_id or session.session_id,
-            topic=session.topic,
+            topic=storable(session.topic),
             state=SessionState.OPEN,
             material=dict(session.material),
             started_at=session.started,
@@ -348,14 +359,18 @@ def _get(connection: Connection, user_id: str, session_id: str) -> Row[Any]:
 
 def _turns(connection: Connection, key: int) -> list[Turn]:
     rows = connection.execute(select(_t).where(_t.c.session == key).order_by(_t.c.position))
-    return [Turn(row.role, row.content, row.message_id, row.at) for row in rows]
+    return [_turn(row) for row in rows]
+
+
+def _turn(row: Row[Any]) -> Turn:
+    return Turn(row.role, row.content, row.message_id, row.at)
 
 
 def _session(row: Row[Any], turns: Sequence[Turn]) -> Session:
     return Session(
         user_id=row.user_id,
         session_id=row.session_id,
-        turns=tuple(turns),
+        turns=() if row.state == SessionState.FORGOTTEN else tuple(turns),
         started=row.started_at,
         thread_id=row.thread_id,
         topic=row.topic,
@@ -372,25 +387,12 @@ def _set_state(
         connection.execute(update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=reason))
 
 
-def _unrecorded(recorded: Sequence[Any], turns: Sequence[Turn]) -> list[Turn]:
-    known = {row.message_id for row in recorded if row.message_id is not None}
-    if any(turn.message_id in known for turn in turns):
-        return [turn for turn in turns if turn.message_id not in known]
-    there = [(row.role, row.content) for row in recorded]
-    given = [(turn.role, turn.content) for turn in turns]
-    for size in range(min(len(there), len(given)), 0, -1):
-        if there[-size:] == given[:size]:
-            return list(turns[size:])
-    return list(turns)
-
-
 def erase(connection: Connection, keys: Sequence[int]) -> None:
     """Delete the text of sessions and leave their tombstones; part of a caller's transaction.
 
-    Of turns with a message id the id is left: an agent's own checkpoint still holds the thread,
-    and its next message must not bring the forgotten ones back.
+    Of a turn its role, time and message id are left: an agent's own checkpoint still holds the
+    thread, and its next message must not bring the forgotten ones back.
     """
-    connection.execute(delete(_t).where(_t.c.session.in_(keys), _t.c.message_id.is_(None)))
     connection.execute(update(_t).where(_t.c.session.in_(keys)).values(content=""))
     connection.execute(delete(schema.questions).where(schema.questions.c.session.in_(keys)))
     connection.execute(

@@ -1,0 +1,146 @@
+"""`merge`: a thread's messages are recorded once, however often and in whatever cut they come."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from plum_langchain.journal import Journal
+from plum_langchain.journal.merging import unrecorded
+from plum_langchain.session import Turn
+from tests.unit_tests.journal.helpers import IDLE, texts, turns
+
+
+def merge(journal: Journal, given: Sequence[Turn], user: str = "ana") -> int:
+    return journal.sessions.merge(user, "t", given, idle_seconds=IDLE)
+
+
+def all_texts(journal: Journal, user: str = "ana") -> list[str]:
+    return [text for s in journal.sessions.all(user) for text in texts(s.turns)]
+
+
+def forget(journal: Journal, session_id: str) -> None:
+    with journal.jobs.claim("ana", "forget") as job:
+        journal.generations.forget(job, session_id)
+
+
+def test_with_ids_every_message_is_saved_once(journal: Journal) -> None:
+    thread = turns("a", "b", "c", "d", "e", ids=True)
+    assert merge(journal, thread[:1]) == 1
+    assert merge(journal, thread[:2]) == 1
+    assert merge(journal, thread[:2]) == 0
+    assert merge(journal, thread[1:4]) == 2  # a window of the thread
+    assert merge(journal, thread[4:]) == 1  # only what is new
+    assert merge(journal, thread) == 0
+    assert all_texts(journal) == ["a", "b", "c", "d", "e"]
+
+
+def test_equal_texts_with_ids_are_two_messages(journal: Journal) -> None:
+    thread = [Turn("user", "ok", "m1"), Turn("assistant", "ok", "m2"), Turn("user", "ok", "m3")]
+    for end in (1, 2, 3):
+        assert merge(journal, thread[:end]) == 1
+    assert all_texts(journal) == ["ok"] * 3
+
+
+def test_one_message_twice_in_one_call_is_one(journal: Journal) -> None:
+    message = turns("a", ids=True)
+    assert merge(journal, message * 2) == 1
+
+
+def test_what_stands_before_a_known_message_is_not_new(journal: Journal) -> None:
+    thread = turns("a", "b", ids=True)
+    merge(journal, thread)
+    summary = Turn("user", "Summary: the user said a.", "another id")
+    copy = Turn("user", "a", "made anew by a client that keeps no ids of what it sends")
+    assert merge(journal, [summary, thread[1], Turn("user", "c", "m3")]) == 1
+    assert merge(journal, [copy, thread[1], Turn("user", "c", "m3")]) == 0
+    assert all_texts(journal) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("fresh_ids", [False, True])
+def test_a_whole_history_passed_anew(journal: Journal, fresh_ids: bool) -> None:
+    """A client without ids, or whose messages get new ones at every call."""
+    history: list[str] = []
+    for call, text in enumerate(["hi", "hello", "hi", "hello", "hi", "bye"]):
+        history.append(text)
+        given = [
+            Turn(t.role, t.content, f"{call}-{i}" if fresh_ids else None)
+            for i, t in enumerate(turns(*history))
+        ]
+        assert merge(journal, given) == 1
+        assert merge(journal, given) == 0
+    assert all_texts(journal) == history
+
+
+def test_without_ids_a_window_overlaps_with_the_recorded_end(journal: Journal) -> None:
+    thread = turns("a", "b", "c", "d", "e", "f")
+    assert merge(journal, thread[:4]) == 4
+    assert merge(journal, thread[2:]) == 2
+    assert merge(journal, turns("new", "chat")) == 2
+    assert all_texts(journal) == ["a", "b", "c", "d", "e", "f", "new", "chat"]
+
+
+def test_half_characters_are_known_again(journal: Journal) -> None:
+    thread = turns("cut \ud83d", "b")
+    assert merge(journal, thread) == 2
+    assert merge(journal, thread) == 0
+
+
+def test_over_the_end_of_a_session(journal: Journal) -> None:
+    thread = turns("a", "b", "c", "d", ids=True)
+    merge(journal, thread[:2])
+    journal.sessions.finish_thread("ana", "t")
+    assert merge(journal, thread[:2]) == 0
+    assert [s.session_id for s in journal.sessions.all("ana")] == ["t"]  # nothing new, none begun
+    assert merge(journal, thread) == 2
+    assert {s.session_id: texts(s.turns) for s in journal.sessions.all("ana")} == {
+        "t": ["a", "b"],
+        "t/2": ["c", "d"],
+    }
+
+
+def test_nothing_to_merge_begins_no_session(journal: Journal) -> None:
+    assert merge(journal, []) == 0
+    assert journal.sessions.all() == []
+
+
+def test_ids_of_another_user_or_thread_hide_nothing(journal: Journal) -> None:
+    thread = turns("a", "b", ids=True)
+    assert merge(journal, thread, "ana") == 2
+    assert merge(journal, thread, "bo") == 2
+    assert journal.sessions.merge("ana", "other", thread, idle_seconds=IDLE) == 2
+
+
+def test_forgotten_messages_do_not_come_back(journal: Journal) -> None:
+    """An agent's own checkpoint still holds the thread and passes it at its next message."""
+    thread = turns("secret", "kept", "c", "d", "e", ids=True)
+    merge(journal, thread[:2])
+    journal.sessions.finish_thread("ana", "t")
+    merge(journal, thread[:3])
+    forget(journal, "t")
+    assert merge(journal, thread[:4]) == 1
+    forget(journal, "t/2")
+    assert merge(journal, thread[:4]) == 0
+    assert merge(journal, thread) == 1
+    assert all_texts(journal) == ["e"]
+
+
+def test_forgotten_messages_without_ids_do_not_come_back(journal: Journal) -> None:
+    thread = turns("secret", "reply", "c", "d", "e", "f")
+    merge(journal, thread[:2])
+    journal.sessions.finish_thread("ana", "t")
+    merge(journal, thread[:4])
+    forget(journal, "t")
+    assert merge(journal, thread[:5]) == 1
+    assert all_texts(journal) == ["c", "d", "e"]
+    assert merge(journal, thread[3:]) == 1
+
+
+def test_a_new_chat_is_never_taken_for_a_forgotten_one(journal: Journal) -> None:
+    merge(journal, turns("a", "b"))
+    forget(journal, "t")
+    assert merge(journal, turns("x", "y")) == 2
+    assert all_texts(journal) == ["x", "y"]
+
+
+def test_roles_tell_equal_texts_apart() -> None:
+    assert unrecorded([Turn("assistant", "ok")], [Turn("user", "ok")]) == [Turn("user", "ok")]

@@ -1,0 +1,230 @@
+"""The life of a session, from its first turn to being learned; imports; what is read back."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from plum_langchain.errors import (
+    InvalidInputError,
+    SessionStateError,
+    UnknownSessionError,
+    UnknownUserError,
+)
+from plum_langchain.journal import Journal
+from plum_langchain.session import Session, SessionState, Turn
+from tests.unit_tests.journal.helpers import IDLE, learn, texts, turns
+
+NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def states(journal: Journal, user: str = "ana") -> dict[str, str]:
+    return {s.session_id: s.state for s in journal.sessions.all(user)}
+
+
+def session(name: str, *said: str, user: str = "ana", **fields: object) -> Session:
+    return Session(user, name, tuple(turns(*said)), **fields)  # type: ignore[arg-type]
+
+
+# -- open -> finished ------------------------------------------------------------------------------
+
+
+def test_a_session_goes_on_until_it_is_finished(journal: Journal) -> None:
+    sessions = journal.sessions
+    assert sessions.append("ana", "t", turns("a", "b"), idle_seconds=IDLE) == "t"
+    assert sessions.append("ana", "t", turns("c"), idle_seconds=IDLE) == "t"
+    assert texts(sessions.open_turns("ana", "t")) == ["a", "b", "c"]
+    assert states(journal) == {"t": "open"}
+    sessions.finish("ana", "t")
+    sessions.finish("ana", "t")  # finishing a finished one changes nothing
+    assert states(journal) == {"t": "finished"}
+    assert sessions.open_turns("ana", "t") == []
+
+
+def test_after_it_the_thread_goes_on_in_numbered_sessions(journal: Journal) -> None:
+    names = []
+    for text in ("a", "b", "c"):
+        names.append(journal.sessions.append("ana", "t", turns(text), idle_seconds=IDLE))
+        journal.sessions.finish_thread("ana", "t")
+    assert names == ["t", "t/2", "t/3"]
+    assert [s.thread_id for s in journal.sessions.all("ana")] == ["t"] * 3
+
+
+def test_a_thread_whose_name_looks_like_another_threads_session(journal: Journal) -> None:
+    journal.sessions.append("ana", "t", turns("a"), idle_seconds=IDLE)
+    journal.sessions.finish("ana", "t")
+    assert journal.sessions.append("ana", "t", turns("b"), idle_seconds=IDLE) == "t/2"
+    assert journal.sessions.append("ana", "t/2", turns("c"), idle_seconds=IDLE) == "t/2/2"
+    assert texts(journal.sessions.open_turns("ana", "t")) == ["b"]
+    assert texts(journal.sessions.open_turns("ana", "t/2")) == ["c"]
+
+
+def test_a_new_session_of_the_thread_finishes_the_one_before(journal: Journal) -> None:
+    append = journal.sessions.append
+    append("ana", "t", turns("a"), idle_seconds=IDLE, session_id="monday")
+    append("ana", "other", turns("x"), idle_seconds=IDLE)
+    append("ana", "t", turns("b"), idle_seconds=IDLE, session_id="tuesday")
+    assert states(journal) == {"monday": "finished", "other": "open", "tuesday": "open"}
+    append("ana", "t", turns("c"), idle_seconds=IDLE, session_id="tuesday")
+    assert texts(journal.sessions.get("ana", "tuesday").turns) == ["b", "c"]
+
+
+def test_silence_finishes_a_session_at_its_threads_next_turn(journal: Journal) -> None:
+    append = journal.sessions.append
+    append("ana", "t", turns("a"), idle_seconds=60, now=NOW)
+    assert append("ana", "t", turns("b"), idle_seconds=60, now=NOW + timedelta(seconds=59)) == "t"
+    # The silence is counted from the last turn, not from the first.
+    later = NOW + timedelta(seconds=118)
+    assert append("ana", "t", turns("c"), idle_seconds=60, now=later) == "t"
+    later += timedelta(seconds=60)
+    assert append("ana", "t", turns("d"), idle_seconds=60, now=later) == "t/2"
+    assert states(journal) == {"t": "finished", "t/2": "open"}
+
+
+def test_finish_idle_finishes_the_silent_ones_only(journal: Journal) -> None:
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    for user in ("ana", "bo"):
+        journal.sessions.append(user, "old", turns("a"), idle_seconds=IDLE, now=hour_ago)
+        journal.sessions.append(user, "new", turns("b"), idle_seconds=IDLE)
+    assert journal.sessions.finish_idle(7200) == 0
+    assert journal.sessions.finish_idle(1800, user_id="ana") == 1
+    assert states(journal) == {"old": "finished", "new": "open"}
+    assert states(journal, "bo") == {"old": "open", "new": "open"}
+    assert journal.sessions.finish_idle(1800) == 1
+    assert journal.sessions.finish_idle(0) == 2
+
+
+def test_a_session_that_is_over_takes_no_more_turns(journal: Journal) -> None:
+    journal.sessions.append("ana", "t", turns("a"), idle_seconds=IDLE, session_id="s")
+    journal.sessions.finish("ana", "s")
+    with pytest.raises(SessionStateError, match="'s' of user 'ana' is finished"):
+        journal.sessions.append("ana", "t", turns("b"), idle_seconds=IDLE, session_id="s")
+    learn(journal, "s")
+    with pytest.raises(SessionStateError, match="is learned and takes no more turns"):
+        journal.sessions.append("ana", "t", turns("b"), idle_seconds=IDLE, session_id="s")
+    assert texts(journal.sessions.get("ana", "s").turns) == ["a"]
+
+
+def test_a_failed_session_keeps_its_reason_until_it_is_tried_again(journal: Journal) -> None:
+    for name in ("s1", "s2"):
+        journal.sessions.add(session(name, "a"))
+        with journal.jobs.claim("ana", "consolidate") as job:
+            key = journal.generations.begin_learning(job, name)
+            journal.generations.fail(job, key, "no questions")
+    failed = journal.sessions.get("ana", "s1")
+    assert (failed.state, failed.reason) == (SessionState.FAILED, "no questions")
+    assert journal.sessions.retry("bo") == 0
+    assert journal.sessions.retry("ana", "s1") == 1
+    assert states(journal) == {"s1": "finished", "s2": "failed"}
+    assert journal.sessions.get("ana", "s1").reason is None
+    assert journal.sessions.retry("ana") == 1
+
+
+def test_one_name_of_two_users_is_two_sessions(journal: Journal) -> None:
+    for user in ("ana", "bo", "Ana"):
+        journal.sessions.append(user, "t", turns(f"I am {user}"), idle_seconds=IDLE)
+    journal.sessions.finish("bo", "t")
+    for user in ("ana", "Ana"):
+        assert states(journal, user) == {"t": "open"}
+        assert texts(journal.sessions.get(user, "t").turns) == [f"I am {user}"]
+
+
+# -- whole sessions --------------------------------------------------------------------------------
+
+
+def test_an_added_session_is_finished_and_whole(journal: Journal) -> None:
+    given = session("s", "a", "b", topic="Baking", started=NOW, material={"facts": [1]})
+    assert journal.sessions.add(given) == "added"
+    found = journal.sessions.get("ana", "s")
+    assert texts(found.turns) == ["a", "b"]
+    assert [t.role for t in found.turns] == ["user", "assistant"]
+    assert (found.started, found.topic, found.material) == (NOW, "Baking", {"facts": [1]})
+    assert found.state == SessionState.FINISHED
+    assert journal.sessions.add(given) == "unchanged"
+    assert journal.sessions.add(session("s", "a", "b", user="bo")) == "added"
+
+
+def test_an_added_session_is_never_changed_by_another(journal: Journal) -> None:
+    journal.sessions.add(session("s", "a", "b"))
+    with pytest.raises(SessionStateError, match=r"other turns \(2 there, 3 given\)"):
+        journal.sessions.add(session("s", "a", "b", "c"))
+    assert texts(journal.sessions.get("ana", "s").turns) == ["a", "b"]
+
+
+def test_a_forgotten_session_is_not_brought_back_by_an_import(journal: Journal) -> None:
+    journal.sessions.add(session("s", "a", "b"))
+    with journal.jobs.claim("ana", "forget") as job:
+        journal.generations.forget(job, "s")
+    assert journal.sessions.add(session("s", "a", "b")) == "forgotten"
+    assert journal.sessions.add(session("s", "quite", "other")) == "forgotten"
+    assert journal.sessions.get("ana", "s").turns == ()
+
+
+def test_half_characters_are_stored_as_replaced_and_known_again(journal: Journal) -> None:
+    given = session("s", "cut \ud83d", topic="\ud83d", material={"facts": ["\ud83d"]})
+    assert journal.sessions.add(given) == "added"
+    assert journal.sessions.add(given) == "unchanged"
+    found = journal.sessions.get("ana", "s")
+    assert (texts(found.turns), found.topic) == (["cut �"], "�")
+    assert found.material == {"facts": ["�"]}
+
+
+@pytest.mark.parametrize("field", ["user_id", "session_id", "thread_id"])
+@pytest.mark.parametrize("value", ["", "  ", "a\x00b", "x" * 513, 7])
+def test_ids_no_session_can_have(journal: Journal, field: str, value: object) -> None:
+    fields = {"user_id": "ana", "session_id": "s", "thread_id": "t", field: value}
+    with pytest.raises(InvalidInputError):
+        journal.sessions.add(Session(turns=tuple(turns("a")), **fields))  # type: ignore[arg-type]
+    if field != "session_id":
+        user, thread = fields["user_id"], fields["thread_id"]
+        for save in (journal.sessions.append, journal.sessions.merge):
+            with pytest.raises(InvalidInputError):
+                save(user, thread, turns("a"), idle_seconds=IDLE)  # type: ignore[arg-type]
+    assert journal.sessions.all() == []
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def test_sessions_come_in_the_order_they_began(journal: Journal) -> None:
+    # Times of different zones: what counts is the moment.
+    tokyo = datetime.fromisoformat("2024-05-01T20:59:00+09:00")  # 11:59 UTC
+    for name, started in (("noon", NOW), ("tokyo", tokyo), ("noon, second", NOW)):
+        journal.sessions.add(session(name, "a", started=started))
+    assert list(states(journal)) == ["tokyo", "noon", "noon, second"]
+    assert journal.sessions.get("ana", "tokyo").started == tokyo
+    assert journal.sessions.all("ana", SessionState.OPEN) == []
+
+
+def test_turns_keep_their_own_time_and_message_id(journal: Journal) -> None:
+    said = Turn("user", "a", "m1", NOW)
+    journal.sessions.append("ana", "t", [said], idle_seconds=IDLE)
+    assert journal.sessions.get("ana", "t").turns == (said,)
+
+
+def test_counts_version_and_users(journal: Journal) -> None:
+    sessions = journal.sessions
+    assert (sessions.counts(), sessions.users_with(SessionState.FINISHED)) == ({}, [])
+    versions = {sessions.version("ana")}
+    sessions.append("ana", "t", turns("a"), idle_seconds=IDLE)
+    versions.add(sessions.version("ana"))
+    sessions.append("ana", "t", turns("b"), idle_seconds=IDLE)
+    versions.add(sessions.version("ana"))
+    sessions.finish("ana", "t")
+    versions.add(sessions.version("ana"))
+    sessions.add(session("s", "x", user="bo"))
+    versions.add(sessions.version("ana"))  # another user's chats don't change it
+    assert len(versions) == 4
+    assert sessions.counts() == {"ana": {"finished": 1}, "bo": {"finished": 1}}
+    assert sessions.users_with(SessionState.FINISHED) == ["ana", "bo"]
+
+
+def test_what_is_not_there_is_named(journal: Journal) -> None:
+    journal.sessions.append("ana", "t", turns("a"), idle_seconds=IDLE)
+    assert journal.sessions.require_user("ana") == "ana"
+    with pytest.raises(UnknownUserError, match=r"'anna' has no chats.*known users: ana\)"):
+        journal.sessions.require_user("anna")
+    for ask in (journal.sessions.get, journal.sessions.finish):
+        with pytest.raises(UnknownSessionError, match="'ana' has no session 'x'"):
+            ask("ana", "x")
+        with pytest.raises(UnknownSessionError):
+            ask("bo", "t")  # another user's session is as good as none
