@@ -46,7 +46,13 @@ class LearningSettings:
         _require(self.alpha > 0, f"alpha must be positive, not {self.alpha}")
         _require(self.epochs > 0, f"epochs must be positive, not {self.epochs}")
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
+        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, not {self.weight_decay}")
+        _require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, not {self.max_grad_norm}")
         _require(self.answer_weight > 0, f"answer_weight must be > 0, not {self.answer_weight}")
+        _require(
+            self.max_sample_tokens > 0,
+            f"max_sample_tokens must be positive, not {self.max_sample_tokens}",
+        )
         _require(
             0 <= self.replay_per_batch < self.batch_size,
             f"replay_per_batch must be from 0 to batch_size - 1 = {self.batch_size - 1}, "
@@ -81,6 +87,9 @@ class ServingSettings:
 
     def __post_init__(self) -> None:
         _require(self.max_adapters > 0, f"max_adapters must be positive, not {self.max_adapters}")
+        _require(
+            self.max_new_tokens > 0, f"max_new_tokens must be positive, not {self.max_new_tokens}"
+        )
 
 
 @dataclass(frozen=True)
@@ -93,5 +102,10 @@ class HomeSettings:
     busy_seconds: float = 10.0  # how long SQLite waits for another writer
 
     def __post_init__(self) -> None:
-        _require(self.keep_generations >= 1, "keep_generations must be at least 1")
+        _require(
+            self.keep_generations >= 1,
+            f"keep_generations must be at least 1, not {self.keep_generations}",
+        )
         _require(self.idle_seconds >= 0, f"idle_seconds must be >= 0, not {self.idle_seconds}")
+        _require(self.lease_seconds > 0, f"lease_seconds must be > 0, not {self.lease_seconds}")
+        _require(self.busy_seconds >= 0, f"busy_seconds must be >= 0, not {self.busy_seconds}")

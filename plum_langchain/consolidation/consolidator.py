@@ -20,6 +20,8 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import (
     BusyError,
     ChatTemplateError,
+    DamagedAdapterError,
+    InvalidInputError,
     LeaseLostError,
     PlumError,
     QuestionError,
@@ -28,7 +30,7 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
-from plum_langchain.learning import StepProgress, learn
+from plum_langchain.learning import ChatTemplate, StepProgress, find_frame, learn
 from plum_langchain.models import LoadedModel, ResolvedModel, load_model
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, SessionState
@@ -110,26 +112,40 @@ class Consolidator:
             max_sessions: At most so many of each user.
             progress: Called as things happen, in this thread.
             should_stop: Asked before every training step.
-            skip_busy: Pass over users whom another worker holds, instead of raising.
+            skip_busy: Pass over users whom another worker holds or claims, instead of raising.
+
+        Whatever is raised, what was published stays and the session at hand goes back in line.
+        Trouble with one user's adapter keeps nobody else waiting: it is raised at the end.
 
         Raises:
-            StoppedError: asked to stop; what was published stays, the rest goes back in line.
+            InvalidInputError: max_sessions is not a positive number.
+            StoppedError: asked to stop.
             BusyError: another worker holds a user.
-            WrongBaseModelError: the user's adapter belongs to another base model.
+            WrongBaseModelError: a user's adapter belongs to another base model.
+            DamagedAdapterError: a user's adapter is not what was published.
+            ChatTemplateError: the base model's chat template can't be used.
         """
+        if max_sessions is not None and max_sessions < 1:
+            raise InvalidInputError(f"max_sessions must be at least 1 or None, not {max_sessions}")
         done: list[Consolidated] = []
+        trouble: PlumError | None = None
+        progress, should_stop = progress or _silent, should_stop or _never
         try:
             for user_id in users:
                 try:
-                    done += self._run_user(
-                        user_id, maker, max_sessions, progress or _silent, should_stop or _never
-                    )
-                except BusyError as error:
-                    if not skip_busy:
+                    done += self._run_user(user_id, maker, max_sessions, progress, should_stop)
+                except (BusyError, LeaseLostError, StoppedError) as error:
+                    # Another worker wants this user (to forget a chat, say), or has it.
+                    if not skip_busy or should_stop():
                         raise
                     logger.info("passed over: %s", error)
+                except (WrongBaseModelError, DamagedAdapterError) as error:
+                    logger.error("user %r can't be learned: %s", user_id, error)
+                    trouble = trouble or error
         finally:
             self._base = None  # half a gigabyte that nothing needs until the next run
+        if trouble is not None:
+            raise trouble
         return done
 
     def _run_user(
@@ -168,19 +184,21 @@ class Consolidator:
     ) -> Consolidated:
         started = time.perf_counter()
         user_id, session_id = session.user_id, session.session_id
+        parent = self._parent(user_id)  # before questions are made: an LLM's cost money
         key = self._journal.generations.begin_learning(job, session_id)
+        progress(Progress(user_id, session_id, "questions"))
         try:
-            progress(Progress(user_id, session_id, "questions"))
             questions = maker.make(session)
             progress(Progress(user_id, session_id, "loading", questions=len(questions)))
-            ref, manifest = self._train(job, session, key, questions, maker, progress, stopping)
-        except (QuestionError, ChatTemplateError) as error:
-            self._journal.generations.fail(job, key, str(error))
-            progress(Progress(user_id, session_id, "failed"))
-            logger.warning("session %r of user %r failed: %s", session_id, user_id, error)
-            return Consolidated(
-                user_id, session_id, "failed", str(error), seconds=time.perf_counter() - started
+        except QuestionError as error:
+            return self._failed(job, session, key, error, progress, started)
+        base = self._base_model()
+        try:
+            ref, manifest = self._train(
+                session, key, questions, base, parent, maker, progress, stopping
             )
+        except (QuestionError, ChatTemplateError) as error:
+            return self._failed(job, session, key, error, progress, started)
         self._journal.generations.publish(
             job,
             number=ref.generation,
@@ -202,19 +220,42 @@ class Consolidator:
             adapter_bytes=self._store.bytes_of(ref),
         )
 
-    def _train(
+    def _failed(
         self,
         job: Job,
         session: Session,
         key: int,
+        error: PlumError,
+        progress: ProgressCallback,
+        started: float,
+    ) -> Consolidated:
+        user_id, session_id = session.user_id, session.session_id
+        self._journal.generations.fail(job, key, str(error))
+        progress(Progress(user_id, session_id, "failed"))
+        # The reason may quote the chat. It is kept in the journal, where forgetting erases it; a
+        # log can't be made to forget.
+        logger.warning(
+            "session %r of user %r failed (%s); the journal holds the reason",
+            session_id,
+            user_id,
+            type(error).__name__,
+        )
+        return Consolidated(
+            user_id, session_id, "failed", str(error), seconds=time.perf_counter() - started
+        )
+
+    def _train(
+        self,
+        session: Session,
+        key: int,
         questions: Sequence[Question],
+        base: LoadedModel,
+        parent: AdapterRef | None,
         maker: QuestionMaker,
         progress: ProgressCallback,
         stopping: Callable[[], bool],
     ) -> tuple[AdapterRef, Manifest]:
         user_id, owner = session.user_id, self._home.owner(session.user_id)
-        base = self._base_model()
-        parent = self._parent(user_id, base.resolved)
         number = self._journal.generations.next_number(user_id)
         learned_before = self._journal.generations.replay_questions(user_id)
         kept: list[Manifest] = []
@@ -250,21 +291,26 @@ class Consolidator:
 
     def _base_model(self) -> LoadedModel:
         if self._base is None:
-            self._base = load_model(
+            base = load_model(
                 self._resolve(), device=self._serving.device, dtype=self._serving.dtype
             )
+            # A template that can't be used is the model's fault: it must not fail the sessions.
+            find_frame(ChatTemplate(base.tokenizer), self._learning.system_prompt)
+            self._base = base
         return self._base
 
-    def _parent(self, user_id: str, base: ResolvedModel) -> AdapterRef | None:
+    def _parent(self, user_id: str) -> AdapterRef | None:
         head = self._journal.generations.head(user_id)
         if head is None:
             return None
         ref = self._store.ref(self._home.owner(user_id), head.number, head.manifest_sha256)
         manifest = self._store.check(ref)
+        base = self._resolve()
         if manifest.base_fingerprint != base.fingerprint:
             raise WrongBaseModelError(
-                f"user {user_id!r} has an adapter trained on {manifest.base_model}, but {base.id} "
-                f"is open; open the home with model={manifest.base_model!r}, or use another home"
+                f"user {user_id!r} has an adapter trained on {manifest.base_model} (fingerprint "
+                f"{manifest.base_fingerprint}), but {base.id} ({base.fingerprint}) is open; open "
+                f"the home with model={manifest.base_model!r}, or use another home"
             )
         return ref
 

@@ -7,17 +7,16 @@ The splice is then checked against a real rendering, so a template that does som
 its messages is refused instead of mistrained.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plum_langchain.errors import ChatTemplateError
+from plum_langchain.errors import ChatTemplateError, QuestionError
+from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.session import Question
 
 # Private-use characters: no chat holds them, and no template treats them specially.
 _QUESTION, _ANSWER = "\ue0f0question\ue0f1", "\ue0f0answer\ue0f1"
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,106 +37,55 @@ class Sample:
 
 @dataclass(frozen=True)
 class Frame:
-    """What a chat template puts around a question and its answer."""
+    """What a chat template puts around a question and its answer.
+
+    `end` is the beginning of `after`, up to and including the token that ends the turn.
+    """
 
     before: str
     between: str
     after: str
+    end: str
 
 
-def accepts_system(tokenizer: Any) -> bool:
-    """Whether the chat template has a place for a system message (Gemma's has none)."""
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "system", "content": _QUESTION}, {"role": "user", "content": "?"}],
-            tokenize=False,
-        )
-    except Exception:  # templates refuse with jinja2's TemplateError or whatever they please
-        return False
-    return _QUESTION in text
-
-
-def fit_messages(tokenizer: Any, messages: Iterable[Message]) -> list[Message]:
-    """Messages as the template can take them.
-
-    A system text it refuses goes into the first user turn, and neighbouring messages of one role
-    are merged (many templates demand alternation).
-    """
-    merged: list[Message] = []
-    for message in messages:
-        if merged and merged[-1]["role"] == message["role"]:
-            merged[-1]["content"] += "\n\n" + message["content"]
-        else:
-            merged.append({"role": message["role"], "content": message["content"]})
-    if merged and merged[0]["role"] == "system" and not accepts_system(tokenizer):
-        system = merged.pop(0)["content"]
-        if merged and merged[0]["role"] == "user":
-            merged[0]["content"] = f"{system}\n\n{merged[0]['content']}"
-        else:
-            merged.insert(0, {"role": "user", "content": system})
-    return merged
-
-
-def prompt_text(tokenizer: Any, messages: Iterable[Message]) -> str:
-    """The text that generation starts from: all messages and the opening of the reply.
+def find_frame(template: ChatTemplate, system_prompt: str | None) -> Frame:
+    """What a chat template puts around a question and its answer.
 
     Raises:
-        ChatTemplateError: the tokenizer has no chat template, or it refuses these messages.
+        ChatTemplateError: it doesn't show both texts exactly once, what it opens a reply with
+            differs between a full chat and a generation prompt, or nothing ends a reply.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ChatTemplateError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; choose an "
-            "instruction-tuned model, or set tokenizer.chat_template"
-        )
-    fitted = fit_messages(tokenizer, messages)
-    try:
-        return str(
-            tokenizer.apply_chat_template(fitted, tokenize=False, add_generation_prompt=True)
-        )
-    except Exception as error:
-        roles = ", ".join(m["role"] for m in fitted)
-        raise ChatTemplateError(
-            f"the chat template of {tokenizer.name_or_path!r} refuses the messages ({roles}): "
-            f"{error}"
-        ) from error
-
-
-def find_frame(tokenizer: Any, system_prompt: str | None) -> Frame:
-    """What the tokenizer's chat template puts around a question and its answer.
-
-    Raises:
-        ChatTemplateError: there is no template, it doesn't show both texts exactly once, or what
-            it opens a reply with differs between a full chat and a generation prompt.
-    """
-    prompt = prompt_text(tokenizer, _conversation(system_prompt, _QUESTION))
-    full = _render_full(tokenizer, _conversation(system_prompt, _QUESTION), _ANSWER)
+    name = template.tokenizer.name_or_path
+    chat = _conversation(system_prompt, _QUESTION)
+    prompt, full = template.prompt(chat), template.finished(chat, _ANSWER)
     if full.count(_QUESTION) != 1 or full.count(_ANSWER) != 1:
         raise ChatTemplateError(
-            f"the chat template of {tokenizer.name_or_path!r} shows the question "
-            f"{full.count(_QUESTION)} times and the answer {full.count(_ANSWER)} times; both must "
-            "appear exactly once"
+            f"the chat template of {name!r} shows the question {full.count(_QUESTION)} times and "
+            f"the answer {full.count(_ANSWER)} times; both must appear exactly once. Choose "
+            "another model, or set a template that does"
         )
     before, rest = full.split(_QUESTION)
     between, after = rest.split(_ANSWER)
     if prompt != before + _QUESTION + between:
         raise ChatTemplateError(
-            f"the chat template of {tokenizer.name_or_path!r} opens a reply with "
+            f"the chat template of {name!r} opens a reply with "
             f"{prompt[len(before) + len(_QUESTION) :]!r} when generating, but writes {between!r} "
             "before a finished one; training on it would not match what is asked later. Choose "
             "another model, or set a template that agrees with itself"
         )
-    return Frame(before, between, after)
+    end = template.first_control_token(after)
+    if end is None:
+        raise ChatTemplateError(
+            f"the chat template of {name!r} ends a reply with {after!r}, which holds no control "
+            "token; a model trained on it would never learn to stop. Choose another model, or set "
+            "a template that ends each turn with one"
+        )
+    return Frame(before, between, after, after[: end[1]])
 
 
 def _conversation(system_prompt: str | None, question: str) -> list[Message]:
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return [*system, {"role": "user", "content": question}]
-
-
-def _render_full(tokenizer: Any, messages: list[Message], answer: str) -> str:
-    fitted = fit_messages(tokenizer, messages)
-    fitted.append({"role": "assistant", "content": answer})
-    return str(tokenizer.apply_chat_template(fitted, tokenize=False))
 
 
 class Encoder:
@@ -151,7 +99,7 @@ class Encoder:
         max_tokens: Longer samples are refused.
 
     Raises:
-        ChatTemplateError: see `find_frame`.
+        ChatTemplateError: there is no chat template, or `find_frame` refuses it.
     """
 
     def __init__(
@@ -162,11 +110,11 @@ class Encoder:
         answer_weight: float,
         max_tokens: int = 512,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.template = ChatTemplate(tokenizer)
         self.system_prompt = system_prompt
         self.answer_weight = answer_weight
         self.max_tokens = max_tokens
-        self.frame = find_frame(tokenizer, system_prompt)
+        self.frame = find_frame(self.template, system_prompt)
 
     def encode(self, question: str, answer: str) -> Sample:
         """One training sample.
@@ -175,47 +123,38 @@ class Encoder:
         taught to stop goes on talking.
 
         Raises:
+            QuestionError: question or answer is empty.
             ChatTemplateError: the template changes this question or answer (beyond trimming), or
                 the sample is longer than `max_tokens`.
         """
-        question, answer = question.strip(), answer.strip()
-        frame = self.frame
-        prompt = frame.before + question + frame.between
-        text = prompt + answer + frame.after
-        if text != _render_full(
-            self.tokenizer, _conversation(self.system_prompt, question), answer
-        ):
-            raise ChatTemplateError(
-                f"the chat template of {self.tokenizer.name_or_path!r} doesn't render this "
-                f"question as it stands: {question!r}"
+        template, frame = self.template, self.frame
+        question, answer = template.plain(question.strip()), template.plain(answer.strip())
+        if not question or not answer:
+            raise QuestionError(
+                f"a question needs text and an answer, but the question is {question!r} and its "
+                f"answer {answer!r}"
             )
-        prompt_ids, prompt_spans = self._tokenize(prompt)
-        ids, spans = self._tokenize(text)
-        if ids[: len(prompt_ids)] != prompt_ids:
-            # The tokenizer merges across the seam between prompt and answer. Generation starts
-            # from the prompt's own tokens, so train on those and on the rest by itself.
-            rest_ids, rest_spans = self._tokenize(text[len(prompt) :])
-            ids = prompt_ids + rest_ids
-            spans = prompt_spans + [(a + len(prompt), b + len(prompt)) for a, b in rest_spans]
+        prompt = frame.before + question + frame.between
+        reply = answer + frame.after
+        chat = _conversation(self.system_prompt, question)
+        if prompt + reply != template.finished(chat, answer):
+            raise ChatTemplateError(
+                f"the chat template of {template.tokenizer.name_or_path!r} doesn't render this "
+                f"question as it stands: {question!r}, answered {answer!r}"
+            )
+        ids, spans, answer_start = template.tokenize_reply(prompt, reply)
         if len(ids) > self.max_tokens:
             raise ChatTemplateError(
                 f"a question with its answer takes {len(ids)} tokens, at most {self.max_tokens} "
                 f"are allowed (max_sample_tokens): {question[:80]!r}..."
             )
         q_start, q_end = len(frame.before), len(frame.before) + len(question)
-        a_start, a_end = len(prompt), len(prompt) + len(answer)
+        a_start, a_end = len(prompt), len(prompt) + len(answer) + len(frame.end)
         heavy = [(q_start < b and a < q_end) or (a_start < b and a < a_end) for a, b in spans]
-        last = max(i for i, (a, b) in enumerate(spans) if a_start < b and a < a_end)
-        answer_end = min(last + 2, len(ids))
-        heavy[answer_end - 1] = True
         weights = tuple(self.answer_weight if h else 1.0 for h in heavy)
-        return Sample(tuple(ids), weights, len(prompt_ids), answer_end)
+        answer_end = max(i for i, h in enumerate(heavy) if h) + 1
+        return Sample(tuple(ids), weights, answer_start, answer_end)
 
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
         """`encode` for each question."""
         return [self.encode(question.question, question.answer) for question in questions]
-
-    def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        # The template has written all special tokens there are to be.
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return list(encoded["input_ids"]), [tuple(span) for span in encoded["offset_mapping"]]

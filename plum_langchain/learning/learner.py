@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import PlumError, StoppedError
+from plum_langchain.errors import PlumError, QuestionError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample
+from plum_langchain.learning.lora import attached, save
 from plum_langchain.learning.losses import collate, weighted_cross_entropy
 from plum_langchain.session import Question
 from plum_langchain.settings import LearningSettings
@@ -79,12 +80,12 @@ def learn(
         should_stop: Asked before every step.
 
     Raises:
+        QuestionError: there are no questions, or one of them is empty.
+        ChatTemplateError: the model's chat template can't be used, or not for these questions.
+        InvalidInputError: the model or the parent doesn't suit the settings (`lora.attached`).
         StoppedError: `should_stop` returned True; nothing was saved.
-        PlumError: the loss is no longer a number.
+        PlumError: the training diverged.
     """
-    import torch
-    from peft import PeftModel
-
     started = time.perf_counter()
     encoder = Encoder(
         tokenizer,
@@ -92,39 +93,14 @@ def learn(
         answer_weight=settings.answer_weight,
         max_tokens=settings.max_sample_tokens,
     )
+    if not questions:
+        raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
-    with torch.random.fork_rng():  # LoRA's initialisation is all that draws from torch
-        torch.manual_seed(settings.seed)
-        adapted = _attach(model, parent, settings)
-    try:
+    with attached(model, parent, settings) as adapted:
         losses, steps = _train(adapted, own, earlier, settings, tokenizer, progress, should_stop)
-        recalled = _share_recalled(adapted, own, settings.batch_size, tokenizer)
-        adapted.save_pretrained(str(save_to), safe_serialization=True)
-    finally:
-        if isinstance(adapted, PeftModel):
-            adapted.unload()
-        model.eval()
-        model.requires_grad_(False)
+        recalled = _share_recalled(adapted, own, settings, tokenizer)
+        save(adapted, save_to)
     return Learned(settings.epochs, steps, tuple(losses), recalled, time.perf_counter() - started)
-
-
-def _attach(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
-    from peft import LoraConfig, PeftModel, get_peft_model
-
-    if parent is not None:
-        adapted = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
-    else:
-        modules = settings.target_modules
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=0.0,
-            target_modules=modules if isinstance(modules, str) else list(modules),
-            task_type="CAUSAL_LM",
-        )
-        adapted = get_peft_model(model, config)
-    adapted.train()
-    return adapted
 
 
 def _train(
@@ -178,15 +154,19 @@ def _step(
     loss = weighted_cross_entropy(logits, ids, weights)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise PlumError(
-            f"the training loss became {value}; lower learning_rate (now "
-            f"{settings.learning_rate}) or train in float32"
-        )
+        raise PlumError(_diverged(f"loss became {value}", settings))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return value
+
+
+def _diverged(what: str, settings: LearningSettings) -> str:
+    return (
+        f"the training {what}; nothing was saved. Lower learning_rate (now "
+        f"{settings.learning_rate}), or train in float32"
+    )
 
 
 def _batches(
@@ -204,7 +184,7 @@ def _batches(
 
 
 def _share_recalled(
-    adapted: Any, samples: Sequence[Sample], batch_size: int, tokenizer: Any
+    adapted: Any, samples: Sequence[Sample], settings: LearningSettings, tokenizer: Any
 ) -> float:
     """The share of samples whose every answer token has p > 0.5.
 
@@ -216,11 +196,13 @@ def _share_recalled(
     device = next(adapted.parameters()).device
     known = 0
     with torch.inference_mode():
-        for start in range(0, len(samples), batch_size):
-            batch = samples[start : start + batch_size]
+        for start in range(0, len(samples), settings.batch_size):
+            batch = samples[start : start + settings.batch_size]
             ids, mask, _ = (tensor.to(device) for tensor in collate(batch, _pad_id(tokenizer)))
             logits = adapted(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
             p = logits[:, :-1].softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)  # (B, T - 1)
+            if not bool(p.isfinite().all()):  # the last step's doing: no loss came after it
+                raise PlumError(_diverged("ended in weights that give no probabilities", settings))
             for row, sample in enumerate(batch):
                 known += bool((p[row, sample.answer_start - 1 : sample.answer_end - 1] > 0.5).all())
     return known / len(samples)

@@ -5,6 +5,7 @@ generation it wants; the engine never decides whose adapter that is. One request
 (activating an adapter changes the shared model), so threads are safe and wait for each other.
 """
 
+import math
 import queue
 import threading
 from collections import OrderedDict
@@ -15,7 +16,8 @@ from typing import Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
-from plum_langchain.learning.encode import Message, prompt_text
+from plum_langchain.learning.template import ChatTemplate, Message
+from plum_langchain.models.collector import Collector
 from plum_langchain.models.load import LoadedModel, load_model
 from plum_langchain.models.resolve import ResolvedModel
 from plum_langchain.settings import ServingSettings
@@ -34,7 +36,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise InvalidInputError(f"max_tokens must be at least 1, not {self.max_new_tokens}")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise InvalidInputError(f"temperature must be 0 or more, not {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise InvalidInputError(f"top_p must be in (0, 1], not {self.top_p}")
@@ -70,44 +72,58 @@ class Engine:
     @property
     def base(self) -> LoadedModel:
         """The base model; loaded at first use."""
-        with self._lock:
-            if self._base is None:
-                self._base = load_model(
-                    self._resolve(), device=self._settings.device, dtype=self._settings.dtype
-                )
-                self._model = self._base.model
-            return self._base
+        base = self._base
+        if base is None:
+            with self._lock:
+                base = self._base
+                if base is None:
+                    base = load_model(
+                        self._resolve(), device=self._settings.device, dtype=self._settings.dtype
+                    )
+                    self._model = base.model
+                    self._base = base
+        return base
 
     @property
     def attached(self) -> list[str]:
         """Names of the attached adapters, least recently used first."""
-        return list(self._attached)
+        with self._lock:
+            return list(self._attached)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's own tokenizer makes of `text`."""
-        return len(self.base.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self._raw_ids(text))
 
     # -- asking --------------------------------------------------------------------------------
 
     def chat(
         self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
     ) -> Reply:
-        """Reply to a chat through the model's chat template."""
-        return self.complete(prompt_text(self.base.tokenizer, messages), adapter, sampling)
+        """Reply to a chat through the model's chat template.
+
+        What reads as a special token in a message is taken as the text it is.
+
+        Raises:
+            ChatTemplateError: the template refuses the messages.
+            InvalidInputError: they are longer than the model reads.
+            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+        """
+        return self._generate(self._chat_ids(messages), adapter, sampling)
 
     def stream_chat(
         self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
     ) -> Iterator[str | Reply]:
         """Like `chat`, piece by piece; the last item is the whole `Reply`."""
-        return self.stream(prompt_text(self.base.tokenizer, messages), adapter, sampling)
+        return self._stream(self._chat_ids(messages), adapter, sampling)
 
     def complete(self, prompt: str, adapter: AdapterRef | None, sampling: Sampling) -> Reply:
         """Continue a raw prompt (special tokens in it are taken as such).
 
         Raises:
+            InvalidInputError: the prompt is empty, or longer than the model reads.
             WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
         """
-        return self._generate(prompt, adapter, sampling)
+        return self._generate(self._raw_ids(prompt), adapter, sampling)
 
     def stream(
         self, prompt: str, adapter: AdapterRef | None, sampling: Sampling
@@ -116,6 +132,68 @@ class Engine:
 
         Closing the iterator stops the generation at its next token.
         """
+        return self._stream(self._raw_ids(prompt), adapter, sampling)
+
+    def yes_probability(
+        self, messages: Sequence[Message], adapter: AdapterRef | None
+    ) -> tuple[float, int]:
+        """P("Yes") / (P("Yes") + P("No")) as the reply, and the number of prompt tokens.
+
+        Both words are scored in full, whatever tokens they are made of.
+        """
+        import torch
+
+        template = ChatTemplate(self.base.tokenizer)
+        prompt = template.prompt(messages)
+        words = []
+        for word in ("Yes", "No"):
+            ids, _, start = template.tokenize_reply(prompt, word)
+            words.append(ids[start:])
+        start_ids = ids[:start]
+        self._room(start_ids)
+        with self._activated(adapter) as model, torch.inference_mode():
+            # All tokens of a word but its last are read; where both words are of one token (they
+            # mostly are), the two readings are the same and one is enough.
+            scores, reading, log_p = [], None, None
+            for tokens in words:
+                if reading != tokens[:-1]:
+                    reading = tokens[:-1]
+                    inputs = torch.tensor([start_ids + reading], device=self.base.device)
+                    keep = len(tokens)
+                    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=keep).logits
+                    log_p = logits[0].float().log_softmax(-1)  # (len(tokens), V)
+                assert log_p is not None
+                scores.append(log_p[range(len(tokens)), tokens].sum())
+        return float(torch.stack(scores).softmax(0)[0]), len(start_ids)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        template = ChatTemplate(self.base.tokenizer)
+        return template.tokenize(template.prompt(messages))[0]
+
+    def _raw_ids(self, prompt: str) -> list[int]:
+        ids: list[int] = self.base.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _room(self, prompt: list[int]) -> int | None:
+        """How many tokens the model can read after the prompt; None if it has no limit."""
+        if not prompt:
+            raise InvalidInputError("the prompt is empty; there is nothing to reply to")
+        config = self.base.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None:
+            return None
+        if len(prompt) >= limit:
+            raise InvalidInputError(
+                f"the prompt has {len(prompt)} tokens, {self.base.resolved.id} reads at most "
+                f"{limit}; shorten the chat or the retrieved text"
+            )
+        return int(limit) - len(prompt)
+
+    def _stream(
+        self, prompt: list[int], adapter: AdapterRef | None, sampling: Sampling
+    ) -> Iterator[str | Reply]:
         pieces: queue.Queue[str | Reply | BaseException] = queue.Queue()
         cancelled = threading.Event()
 
@@ -139,48 +217,9 @@ class Engine:
             cancelled.set()
             worker.join()
 
-    def yes_probability(
-        self, messages: Sequence[Message], adapter: AdapterRef | None
-    ) -> tuple[float, int]:
-        """P("Yes") / (P("Yes") + P("No")) as the reply, and the number of prompt tokens.
-
-        Both words are scored in full, whatever tokens they are made of.
-        """
-        import torch
-
-        tokenizer = self.base.tokenizer
-        prompt = self._prompt_ids(prompt_text(tokenizer, messages))
-        words = [tokenizer(w, add_special_tokens=False)["input_ids"] for w in ("Yes", "No")]
-        with self._activated(adapter) as model, torch.inference_mode():
-            # All tokens of a word but its last are read; where both words are of one token (they
-            # mostly are), the two readings are the same and one is enough.
-            scores, reading, log_p = [], None, None
-            for word in words:
-                if reading != word[:-1]:
-                    reading = word[:-1]
-                    ids = torch.tensor([prompt + reading], device=self.base.device)
-                    keep = len(word)
-                    logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
-                    log_p = logits[0].float().log_softmax(-1)  # (len(word), V)
-                assert log_p is not None
-                scores.append(log_p[range(len(word)), word].sum())
-        return float(torch.stack(scores).softmax(0)[0]), len(prompt)
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _prompt_ids(self, prompt: str) -> list[int]:
-        ids: list[int] = self.base.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        limit = getattr(self.base.model.config, "max_position_embeddings", None)
-        if limit is not None and len(ids) >= limit:
-            raise InvalidInputError(
-                f"the prompt has {len(ids)} tokens, {self.base.resolved.id} reads at most "
-                f"{limit}; shorten the chat or the retrieved text"
-            )
-        return ids
-
     def _generate(
         self,
-        prompt: str,
+        prompt: list[int],
         adapter: AdapterRef | None,
         sampling: Sampling,
         emit: Callable[[str], None] | None = None,
@@ -190,153 +229,124 @@ class Engine:
         from transformers import StoppingCriteriaList
 
         tokenizer = self.base.tokenizer
-        ids = self._prompt_ids(prompt)
-        collector = _Collector(tokenizer, len(ids), sampling.stop, emit, cancelled)
-        draw: dict[str, Any] = {
-            "do_sample": False,
-            "temperature": None,
-            "top_p": None,
-            "top_k": None,
-        }
-        if sampling.temperature > 0:
-            draw = {
-                "do_sample": True,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "top_k": 0,
-            }
-        inputs = torch.tensor([ids], device=self.base.device)
-        with self._activated(adapter) as model, torch.inference_mode(), torch.random.fork_rng():
-            if sampling.seed is not None:
-                torch.manual_seed(sampling.seed)
-            else:
-                torch.seed()
+        room = self._room(prompt)
+        wanted = sampling.max_new_tokens
+        collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled)
+        inputs = torch.tensor([prompt], device=self.base.device)
+        with (
+            self._activated(adapter) as model,
+            torch.inference_mode(),
+            _seeded(sampling, self.base.device),
+        ):
             output = model.generate(
                 input_ids=inputs,
                 attention_mask=torch.ones_like(inputs),
-                max_new_tokens=sampling.max_new_tokens,
+                max_new_tokens=wanted if room is None else min(wanted, room),
                 stopping_criteria=StoppingCriteriaList([collector]),
                 pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                **draw,
+                **_drawing(sampling),
             )
-        new = output[0, len(ids) :].tolist()
+            eos = model.generation_config.eos_token_id
+        new = output[0, len(prompt) :].tolist()
         text = collector.finish(new)
-        eos = model.generation_config.eos_token_id
         ended = new and new[-1] in (eos if isinstance(eos, list) else [eos])
         reason = "stop" if ended or collector.stopped else "length"
-        return Reply(text, reason, len(ids), len(new))
+        return Reply(text, reason, len(prompt), len(new))
 
     @contextmanager
     def _activated(self, adapter: AdapterRef | None) -> Iterator[Any]:
         """The model with exactly this adapter active, held for the caller alone."""
         with self._lock:
             base = self.base
-            if adapter is None:
-                if not self._attached:
-                    yield base.model
-                    return
+            if adapter is not None:
+                self._activate(adapter)
+                yield self._model
+            elif self._attached:
                 with self._model.disable_adapter():
                     yield self._model
-                return
-            self._attach(adapter)
-            self._model.set_adapter(adapter.name, inference_mode=True)
-            yield self._model
+            else:
+                yield base.model
 
-    def _attach(self, adapter: AdapterRef) -> None:
-        if adapter.name in self._attached:
-            self._attached.move_to_end(adapter.name)
-            return
-        manifest = self._store.check(adapter)
-        base = self.base.resolved
-        if manifest.base_fingerprint != base.fingerprint:
-            raise WrongBaseModelError(
-                f"this user's adapter was trained on {manifest.base_model} (fingerprint "
-                f"{manifest.base_fingerprint}), but {base.id} ({base.fingerprint}) is open; open "
-                f"the home with model={manifest.base_model!r}, or use another home"
-            )
-        from peft import PeftModel
-
-        if not self._attached:
-            self._model = PeftModel.from_pretrained(
-                self.base.model, str(adapter.path), adapter_name=adapter.name
-            )
-            self._model.eval()
-        else:
-            self._model.load_adapter(str(adapter.path), adapter_name=adapter.name)
+    def _activate(self, adapter: AdapterRef) -> None:
+        if adapter.name not in self._attached:
+            self._load(adapter)
         self._attached[adapter.name] = adapter
+        self._attached.move_to_end(adapter.name)
+        self._model.set_adapter(adapter.name, inference_mode=True)
         while len(self._attached) > self._settings.max_adapters:
             oldest, _ = self._attached.popitem(last=False)
             self._model.delete_adapter(oldest)
 
+    def _load(self, adapter: AdapterRef) -> None:
+        manifest = self._store.check(adapter)
+        base = self.base
+        if manifest.base_fingerprint != base.resolved.fingerprint:
+            raise WrongBaseModelError(
+                f"this user's adapter was trained on {manifest.base_model} (fingerprint "
+                f"{manifest.base_fingerprint}), but {base.resolved.id} "
+                f"({base.resolved.fingerprint}) is open; open the home with "
+                f"model={manifest.base_model!r}, or use another home"
+            )
+        from peft import PeftModel
+
+        options: dict[str, Any] = {
+            "adapter_name": adapter.name,
+            "torch_device": base.device,
+            "low_cpu_mem_usage": True,  # no random weights are drawn only to be overwritten
+        }
+        try:
+            if self._attached:
+                self._model.load_adapter(str(adapter.path), **options)
+            else:
+                self._model = PeftModel.from_pretrained(base.model, str(adapter.path), **options)
+                self._model.eval()
+        except BaseException:
+            # PEFT may have left layers half in place (out of memory): begin from a fresh base.
+            self._base = self._model = None
+            self._attached.clear()
+            raise
+
     def drop(self, owner: str) -> None:
         """Detach every generation of a user (after forgetting)."""
         with self._lock:
-            for name in [n for n, ref in self._attached.items() if ref.owner == owner]:
+            gone = [name for name, ref in self._attached.items() if ref.owner == owner]
+            if not gone:
+                return
+            for name in gone:
                 del self._attached[name]
-                if self._attached:
-                    self._model.delete_adapter(name)
-                else:
-                    self._model = self._model.unload()
+            if not self._attached:
+                self._model = self._model.unload()
+                return
+            self._model.set_adapter(next(iter(self._attached)), inference_mode=True)
+            for name in gone:
+                self._model.delete_adapter(name)
 
 
-class _Collector:
-    """Reads the tokens as they come: emits text, stops at stop strings and when cancelled.
+_GREEDY_BELOW = 1e-5
+"""Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""
 
-    A stopping criterion of transformers, called with all ids after every token. Text that might
-    be the beginning of a stop string, or half a character, is held back until it is clear.
-    """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        prompt_length: int,
-        stop: Sequence[str],
-        emit: Callable[[str], None] | None,
-        cancelled: threading.Event | None,
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._prompt_length = prompt_length
-        self._stop = [s for s in stop if s]
-        self._emit = emit
-        self._cancelled = cancelled
-        self._sent = 0
-        self.stopped = False
+def _drawing(sampling: Sampling) -> dict[str, Any]:
+    """The arguments of `generate` that say how a token is chosen."""
+    if sampling.temperature < _GREEDY_BELOW:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+    }
 
-    def __call__(self, ids: Any, scores: Any, **_: Any) -> Any:
-        import torch
 
-        if self._stop or self._emit is not None:
-            text, self.stopped = self._cut(self._decode(ids[0, self._prompt_length :].tolist()))
-            self._send(text, hold_back=not self.stopped)
-        done = self.stopped or (self._cancelled is not None and self._cancelled.is_set())
-        return torch.full((ids.shape[0],), done, device=ids.device, dtype=torch.bool)
+@contextmanager
+def _seeded(sampling: Sampling, device: str) -> Iterator[None]:
+    """Torch's generators at the sampling's seed, and afterwards as they were."""
+    import torch
 
-    def finish(self, ids: list[int]) -> str:
-        """The whole text, after sending what was held back."""
-        text, stopped = self._cut(self._decode(ids))
-        self.stopped = self.stopped or stopped
-        self._send(text, hold_back=False)
-        return text
-
-    def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _cut(self, text: str) -> tuple[str, bool]:
-        found = [position for s in self._stop if (position := text.find(s)) >= 0]
-        return (text[: min(found)], True) if found else (text, False)
-
-    def _send(self, text: str, *, hold_back: bool) -> None:
-        if self._emit is None:
-            return
-        end = len(text)
-        if hold_back:
-            # A byte-level token may end inside a character, shown as U+FFFD until the next one.
-            end -= len(text) - len(text.rstrip("\ufffd"))
-            for s in self._stop:
-                for size in range(min(len(s) - 1, end), 0, -1):
-                    if text.endswith(s[:size]):
-                        end = min(end, len(text) - size)
-                        break
-        if end > self._sent:
-            self._emit(text[self._sent : end])
-            self._sent = end
+    if sampling.seed is None:
+        yield
+        return
+    cuda = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(sampling.seed)
+        yield

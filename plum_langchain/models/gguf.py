@@ -44,8 +44,12 @@ def converted(gguf: Path, name: str, progress: Callable[[str], None] | None = No
                 progress(f"Converting {name} from GGUF to safetensors (once, about half a minute)")
             writing = directory.with_name(directory.name + ".writing")
             shutil.rmtree(writing, ignore_errors=True)
-            _convert(gguf, writing)
-            writing.rename(directory)
+            try:
+                _convert(gguf, writing)
+                writing.rename(directory)
+            except BaseException:
+                shutil.rmtree(writing, ignore_errors=True)
+                raise
     return directory
 
 

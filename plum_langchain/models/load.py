@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import InvalidInputError
+from plum_langchain.errors import InvalidInputError, ModelNotFoundError
 from plum_langchain.models.resolve import ResolvedModel
 
 if TYPE_CHECKING:
@@ -21,14 +21,28 @@ class LoadedModel:
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """`wanted`, or the best there is: cuda, then mps, then cpu."""
+    """`wanted`, or the best there is: cuda, then mps, then cpu.
+
+    Raises:
+        InvalidInputError: not a device of torch, or not of this machine.
+    """
     import torch
 
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next((name for name, found in there.items() if found), "cpu")
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"device {wanted!r} is not one of torch's; use cuda, cuda:1, mps, cpu or auto"
+        ) from error
+    if not there.get(kind, True):
+        raise InvalidInputError(
+            f"device {wanted!r} was asked for, but torch finds no {kind} on this machine; use cpu "
+            "or auto, or install a build of torch for it"
+        )
+    return wanted
 
 
 def choose_dtype(wanted: str, device: str) -> "torch.dtype":
@@ -54,16 +68,29 @@ def choose_dtype(wanted: str, device: str) -> "torch.dtype":
 def load_model(
     resolved: ResolvedModel, *, device: str = "auto", dtype: str = "auto"
 ) -> LoadedModel:
-    """Load a base model. Runs no code from the model's repository."""
+    """Load a base model. Runs no code from the model's repository.
+
+    Raises:
+        InvalidInputError: the device or dtype can't be used.
+        ModelNotFoundError: the directory holds no causal LM that transformers can read.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     device = choose_device(device)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(resolved.path), dtype=choose_dtype(dtype, device), use_safetensors=True
-    )
+    weights_dtype = choose_dtype(dtype, device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(resolved.path), dtype=weights_dtype, use_safetensors=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(resolved.path))
+    except Exception as error:  # whatever transformers, tokenizers and safetensors please
+        raise ModelNotFoundError(
+            f"{resolved.id} can't be loaded as a causal language model from {resolved.path}: "
+            f"{error}; give a model whose directory holds config.json, its weights as safetensors "
+            "and its tokenizer"
+        ) from error
     model.to(device)  # type: ignore[arg-type]  # transformers wraps torch's signature wrongly
     model.eval().requires_grad_(False)
-    tokenizer = AutoTokenizer.from_pretrained(str(resolved.path))
     return LoadedModel(resolved, model, tokenizer, device)

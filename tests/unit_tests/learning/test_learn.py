@@ -1,0 +1,314 @@
+"""Training really learns, repeatably, and leaves no trace on the model it was given."""
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plum_langchain import LearningSettings
+from plum_langchain.errors import (
+    ChatTemplateError,
+    DamagedAdapterError,
+    InvalidInputError,
+    PlumError,
+    QuestionError,
+    StoppedError,
+)
+from plum_langchain.learning import Learned, StepProgress, learn
+from plum_langchain.models import LoadedModel
+from plum_langchain.session import Question
+from tests.unit_tests.learning.learnable import FAST, OTHERS, QUESTIONS, peft_answer
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def learn_into(
+    directory: Path,
+    loaded: LoadedModel,
+    questions: Sequence[Question] = QUESTIONS,
+    settings: LearningSettings = FAST,
+    **options: Any,
+) -> Learned:
+    directory.mkdir(exist_ok=True)
+    return learn(loaded.model, loaded.tokenizer, questions, directory, settings=settings, **options)
+
+
+def answers(loaded: LoadedModel, adapter: Path, questions: Sequence[Question]) -> list[str]:
+    return [peft_answer(loaded, adapter, question.question) for question in questions]
+
+
+class Snapshot:
+    """All that a model is, to be compared later."""
+
+    def __init__(self, model: Any) -> None:
+        self.modules = [(name, type(module)) for name, module in model.named_modules()]
+        self.weights = {k: v.clone() for k, v in model.state_dict().items()}
+        self.attributes = {k for k in vars(model) if not k.startswith("_")}
+
+    def assert_same(self, model: Any) -> None:
+        assert [(name, type(module)) for name, module in model.named_modules()] == self.modules
+        assert {k for k in vars(model) if not k.startswith("_")} == self.attributes
+        state = model.state_dict()
+        assert state.keys() == self.weights.keys()
+        assert all(torch.equal(state[k], v) for k, v in self.weights.items())
+        assert not model.training
+        assert not any(p.requires_grad for p in model.parameters())
+
+
+# -- learning ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def learned(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Learned]:
+    """An adapter that knows QUESTIONS."""
+    directory = tmp_path_factory.mktemp("learned")
+    return directory, learn_into(directory, loaded)
+
+
+def test_the_loss_goes_down_and_the_answers_come_back(
+    loaded: LoadedModel, learned: tuple[Path, Learned]
+) -> None:
+    directory, result = learned
+    assert result.losses[-1] < result.losses[0] / 10
+    assert result.recalled == 1.0
+    assert answers(loaded, directory, QUESTIONS) == [q.answer for q in QUESTIONS]
+
+
+def test_what_was_done_is_told(learned: tuple[Path, Learned]) -> None:
+    _, result = learned
+    assert (result.epochs, result.steps, len(result.losses)) == (20, 20, 20)
+    assert 0 < result.seconds < 60
+
+
+def test_what_is_not_learned_is_not_called_recalled(loaded: LoadedModel, target: Path) -> None:
+    result = learn_into(target, loaded, settings=replace(FAST, epochs=1, learning_rate=1e-6))
+    assert result.recalled == 0.0
+
+
+def test_only_peft_s_two_files_are_written(
+    loaded: LoadedModel, learned: tuple[Path, Learned]
+) -> None:
+    directory, _ = learned
+    assert {file.name for file in directory.iterdir()} == {WEIGHTS, "adapter_config.json"}
+    config = json.loads((directory / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["peft_type"]) == (16, 64, "LORA")
+    assert config["inference_mode"] is True
+    assert {m.rpartition(".")[2] for m in config["target_modules"]} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    loaded: LoadedModel, learned: tuple[Path, Learned], tmp_path: Path
+) -> None:
+    torch.rand(5)  # whatever state torch's own generator is in
+    learn_into(tmp_path / "again", loaded)
+    learn_into(tmp_path / "other", loaded, settings=replace(FAST, seed=1))
+
+    first = learned[0]
+    for name in (WEIGHTS, "adapter_config.json"):
+        assert (first / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert (first / WEIGHTS).read_bytes() != (tmp_path / "other" / WEIGHTS).read_bytes()
+
+
+def test_a_fresh_adapter_begins_as_peft_s_own_does(loaded: LoadedModel, target: Path) -> None:
+    from safetensors.torch import load_file
+
+    learn_into(target, loaded, settings=replace(FAST, epochs=1, learning_rate=1e-12))
+    for name, tensor in load_file(target / WEIGHTS).items():
+        if "lora_B" in name:
+            assert tensor.abs().max() < 1e-9
+        else:  # uniform within 1 / sqrt(in)
+            bound = 1 / math.sqrt(tensor.shape[1])
+            assert tensor.abs().max() <= bound * 1.001
+            assert tensor.std() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+
+
+def test_torch_s_global_generator_is_left_alone(loaded: LoadedModel, target: Path) -> None:
+    state = torch.get_rng_state()
+    seen = []
+    learn_into(
+        target,
+        loaded,
+        settings=replace(FAST, epochs=2),
+        progress=lambda _: seen.append(torch.equal(torch.get_rng_state(), state)),
+    )
+    assert seen == [True, True]  # a chat may be sampling at this very moment
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# -- one session after another -----------------------------------------------------------------
+
+
+def test_learning_goes_on_from_the_parent_and_keeps_what_it_replays(
+    loaded: LoadedModel, learned: tuple[Path, Learned], tmp_path: Path
+) -> None:
+    parent, _ = learned
+    before = (parent / WEIGHTS).read_bytes()
+    child = tmp_path / "child"
+    settings = replace(FAST, batch_size=6, replay_per_batch=3)
+    result = learn_into(child, loaded, OTHERS, settings, replay=QUESTIONS, parent=parent)
+
+    assert result.recalled == 1.0
+    assert answers(loaded, child, OTHERS) == [q.answer for q in OTHERS]
+    assert answers(loaded, child, QUESTIONS) == [q.answer for q in QUESTIONS]
+    assert (parent / WEIGHTS).read_bytes() == before
+
+
+def test_the_parent_s_weights_are_where_learning_starts(
+    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path
+) -> None:
+    settings = replace(FAST, epochs=1, learning_rate=1e-12)
+    result = learn_into(target, loaded, settings=settings, parent=learned[0])
+    assert result.recalled == 1.0
+    assert result.losses[0] < 1.0
+
+
+def test_an_adapter_keeps_its_shape(
+    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path
+) -> None:
+    whole = Snapshot(loaded.model)
+    for change in ({"rank": 8}, {"alpha": 16}, {"target_modules": ("q_proj",)}):
+        with pytest.raises(InvalidInputError, match="can't change its shape"):
+            learn_into(target, loaded, settings=replace(FAST, **change), parent=learned[0])
+    whole.assert_same(loaded.model)
+
+
+def test_a_parent_that_does_not_fit_is_refused(
+    loaded: LoadedModel, learned: tuple[Path, Learned], tmp_path: Path, target: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    whole = Snapshot(loaded.model)
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    config = (learned[0] / "adapter_config.json").read_text()
+    (parent / "adapter_config.json").write_text(config)
+    state = load_file(learned[0] / WEIGHTS)
+    state.pop(next(iter(state)))
+    save_file(state, parent / WEIGHTS)
+
+    with pytest.raises(DamagedAdapterError, match="don't fit"):
+        learn_into(target, loaded, parent=parent)
+    whole.assert_same(loaded.model)
+    assert not list(target.iterdir())
+
+
+# -- no trace ----------------------------------------------------------------------------------
+
+
+def test_the_model_is_given_back_as_it_came(loaded: LoadedModel, tmp_path: Path) -> None:
+    whole = Snapshot(loaded.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # PEFT warns where it finds itself already
+        learn_into(tmp_path / "a", loaded, settings=replace(FAST, epochs=1))
+        whole.assert_same(loaded.model)
+        learn_into(tmp_path / "b", loaded, settings=replace(FAST, epochs=1), parent=tmp_path / "a")
+    whole.assert_same(loaded.model)
+
+
+def test_stopping_ends_within_a_step_saves_nothing_and_leaves_no_trace(
+    loaded: LoadedModel, target: Path
+) -> None:
+    whole = Snapshot(loaded.model)
+    steps: list[StepProgress] = []
+    with pytest.raises(StoppedError, match="at step 3 of 20"):
+        learn_into(target, loaded, progress=steps.append, should_stop=lambda: len(steps) == 3)
+    assert len(steps) == 3
+    assert not list(target.iterdir())
+    whole.assert_same(loaded.model)
+
+    with pytest.raises(StoppedError, match="at step 0"):
+        learn_into(target, loaded, progress=steps.append, should_stop=lambda: True)
+    assert len(steps) == 3
+
+
+def test_an_error_on_the_way_leaves_no_trace(loaded: LoadedModel, target: Path) -> None:
+    whole = Snapshot(loaded.model)
+
+    def break_down(_: StepProgress) -> None:
+        raise RuntimeError("the terminal went away")
+
+    with pytest.raises(RuntimeError, match="the terminal went away"):
+        learn_into(target, loaded, progress=break_down)
+    whole.assert_same(loaded.model)
+    assert not list(target.iterdir())
+
+
+@pytest.mark.parametrize("modules", [("nope",), ("q_proj", "input_layernorm"), ()])
+def test_modules_that_can_not_be_adapted_are_named(
+    loaded: LoadedModel, target: Path, modules: tuple[str, ...]
+) -> None:
+    whole = Snapshot(loaded.model)
+    with pytest.raises(InvalidInputError, match=r"target_modules.*LlamaForCausalLM"):
+        learn_into(target, loaded, settings=replace(FAST, target_modules=modules))
+    whole.assert_same(loaded.model)
+
+
+# -- progress, and things that can't be learned ------------------------------------------------
+
+
+def test_progress_counts_epochs_and_steps(loaded: LoadedModel, target: Path) -> None:
+    seen: list[StepProgress] = []
+    # 7 questions, 4 of them fresh in a batch of 6: two steps an epoch
+    settings = replace(FAST, epochs=3, batch_size=6, replay_per_batch=2)
+    result = learn_into(
+        target, loaded, [*QUESTIONS, *OTHERS], settings, replay=QUESTIONS, progress=seen.append
+    )
+
+    assert [(p.epoch, p.step) for p in seen] == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+    assert {(p.epochs, p.steps) for p in seen} == {(3, 6)}
+    assert all(math.isfinite(p.loss) and p.loss > 0 for p in seen)
+    assert result.steps == 6
+    for epoch, loss in enumerate(result.losses, start=1):
+        of_epoch = [p.loss for p in seen if p.epoch == epoch]
+        assert loss == pytest.approx(sum(of_epoch) / len(of_epoch))
+
+
+@pytest.mark.parametrize(("rate", "epochs"), [(1e30, 5), (1e37, 1)])
+def test_a_diverging_loss_is_an_error_and_saves_nothing(
+    loaded: LoadedModel, target: Path, rate: float, epochs: int
+) -> None:
+    whole = Snapshot(loaded.model)
+    with pytest.raises(PlumError, match=r"nothing was saved\. Lower learning_rate"):
+        learn_into(target, loaded, settings=replace(FAST, learning_rate=rate, epochs=epochs))
+    assert not list(target.iterdir())
+    whole.assert_same(loaded.model)
+
+
+def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None:
+    with pytest.raises(QuestionError, match="no questions"):
+        learn_into(target, loaded, [])
+    with pytest.raises(ChatTemplateError, match="max_sample_tokens"):
+        learn_into(target, loaded, settings=replace(FAST, max_sample_tokens=10))
+    assert not list(target.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rank": 0},
+        {"alpha": -1},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.nan},
+        {"weight_decay": -0.1},
+        {"max_grad_norm": 0.0},
+        {"answer_weight": 0.0},
+        {"max_sample_tokens": 0},
+        {"replay_per_batch": 8},
+        {"replay_per_batch": -1},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(InvalidInputError, match=name if name != "batch_size" else "replay"):
+        LearningSettings(**wrong)
