@@ -1,0 +1,108 @@
+"""Recall of unseen questions under different settings, one row each (docs/experiments.md).
+
+    python benchmarks/recall.py --people ana bo --sessions 2 --max-questions 48 \
+        --vary learning_rate=3e-4,1e-3,2e-3 --seeds 0
+
+Each run learns the first sessions of each person, one after another, in a fresh home and asks the
+`qa_test` questions about them. Settings are tuned on ana and bo only; chidi and dara are reported.
+Prints a Markdown table and, with --json, writes everything behind it.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from plum_langchain import LearningSettings, Plum, QuestionSettings
+from plum_langchain.evaluation import compare, machine, read_exams
+from plum_langchain.evaluation.report import percent, to_json
+
+CHATS = Path(__file__).parents[1] / "examples" / "chats"
+
+
+def main() -> None:
+    """Run every combination of the varied settings with every seed."""
+    arguments = _arguments()
+    varied = [_varied(text) for text in arguments.vary]
+    combinations = list(itertools.product(*(values for _, values in varied)))
+    paths = [CHATS / f"{person}.jsonl" for person in arguments.people]
+    exams = read_exams(paths, max_sessions=arguments.sessions)
+    print(f"machine: {json.dumps(machine())}")
+    names = [name for name, _ in varied]
+    header = [*names, "seed", "balanced", "95%", "yes", "adjacent", "same slot", "open",
+              "own recalled", "s/session"]  # fmt: skip
+    print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
+    records = []
+    for values, seed in itertools.product(combinations, arguments.seeds):
+        settings = dict(zip(names, values, strict=True))
+        record = _run(exams, settings, seed, arguments)
+        records.append(record)
+        print("| " + " | ".join([*map(str, values), str(seed), *record["row"]]) + " |", flush=True)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(records, default=str, indent=1), "utf-8")
+
+
+def _run(
+    exams: list[Any], settings: dict[str, Any], seed: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    learning = LearningSettings(seed=seed, **settings)
+    asked = QuestionSettings(max_questions=arguments.max_questions, seed=seed)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as home:
+        plum = Plum(home, model=arguments.model, learning=learning, question_settings=asked)
+        found = compare(plum, exams, arms=arguments.arms, questions=arguments.questions)
+        plum.close()
+    summary = found.arms["parametric"]
+    recalled = [c.metrics["recalled"] for c in found.consolidated if c.state == "learned"]
+    low, high = summary.ci95 or (None, None)
+    row = [
+        percent(summary.balanced_accuracy),
+        f"{percent(low)}-{percent(high)}",
+        percent(summary.yes),
+        percent(summary.no_adjacent),
+        percent(summary.no_same_slot),
+        percent(summary.open),
+        f"{sum(recalled) / len(recalled):.2f}",
+        f"{found.seconds_per_session or 0:.0f}",
+    ]
+    return {
+        "settings": settings,
+        "seed": seed,
+        "row": row,
+        "seconds": time.perf_counter() - began,
+        "comparison": to_json(found),
+    }
+
+
+def _varied(text: str) -> tuple[str, list[Any]]:
+    """`name=a,b,c` with values of the type of `LearningSettings.name`."""
+    name, _, values = text.partition("=")
+    kinds = {
+        field.name: type(getattr(LearningSettings(), field.name))
+        for field in fields(LearningSettings)
+    }
+    if name not in kinds:
+        raise SystemExit(f"{name!r} is no learning setting; they are {', '.join(kinds)}")
+    return name, [kinds[name](value) for value in values.split(",")]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", nargs="+", default=["ana", "bo"])
+    parser.add_argument("--sessions", type=int, default=2, help="of each person")
+    parser.add_argument("--max-questions", type=int, default=48, help="of each session")
+    parser.add_argument("--questions", default="recorded")
+    parser.add_argument("--arms", nargs="+", default=["floor", "parametric"])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--vary", nargs="*", default=[], metavar="NAME=V1,V2")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Measuring memories against each other on one's own chats: `plum compare`."""
+
+from plum_langchain.evaluation.compare import ARMS, Arm, Comparison, compare, machine
+from plum_langchain.evaluation.exam import Exam, ExamQuestion, read_exams
+from plum_langchain.evaluation.metrics import Graded, Summary, answer_given, summarise
+
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Comparison",
+    "Exam",
+    "ExamQuestion",
+    "Graded",
+    "Summary",
+    "answer_given",
+    "compare",
+    "machine",
+    "read_exams",
+    "summarise",
+]

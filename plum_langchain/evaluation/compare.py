@@ -1,0 +1,288 @@
+"""`plum compare`: the same unseen questions to every memory, and what each answer cost.
+
+All of a person's sessions are learned one after another, as in use; the arms are then asked every
+question about every session. For the retention curve the parametric memory is also asked, after
+each session, the closed questions about all sessions so far.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from plum_langchain.consolidation import Consolidated, Progress
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.evaluation.exam import Exam, ExamQuestion
+from plum_langchain.evaluation.metrics import Graded, Summary, answer_given, summarise
+from plum_langchain.memories.answer import Answer
+from plum_langchain.plum import Plum
+
+Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
+ARMS: tuple[Arm, ...] = ("floor", "context", "retrieval", "parametric", "hybrid")
+"""The arms asked by default. `stranger` (the adapter of another person of the comparison, which
+knows the form of the questions but not the user) needs at least two people."""
+
+RETRIEVAL_K = (1, 3, 5)
+"""Exchanges retrieved; the middle one, the paper's top-3, is the arm's headline."""
+
+_HEADLINE_K = 3
+
+
+@dataclass(frozen=True)
+class RetentionPoint:
+    """How the sessions so far are recalled once one more is learned (closed questions)."""
+
+    user_id: str
+    learned: int  # sessions learned so far, this one included
+    session_id: str  # the one just learned
+    so_far: Summary
+    newest: Summary
+    first: Summary
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Sent to the progress callback while questions are asked."""
+
+    user_id: str
+    arm: str
+    asked: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison found; `report.py` and `picture.py` show it.
+
+    `by_k` holds the retrieval arm's summary for each k.
+    """
+
+    arms: dict[str, Summary]
+    by_k: dict[int, Summary]
+    per_user: dict[str, dict[str, Summary]]
+    retention: tuple[RetentionPoint, ...]
+    consolidated: tuple[Consolidated, ...]
+    answers: dict[str, tuple[Graded, ...]]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds_per_session(self) -> float | None:
+        """Mean wall time from a session's questions to its publication."""
+        learned = [c.seconds for c in self.consolidated if c.state == "learned"]
+        return sum(learned) / len(learned) if learned else None
+
+    @property
+    def adapter_bytes(self) -> int | None:
+        """Size of a person's adapter on disk (it doesn't grow with what is learned)."""
+        return max((c.adapter_bytes for c in self.consolidated), default=0) or None
+
+
+def compare(
+    plum: Plum,
+    exams: Sequence[Exam],
+    *,
+    arms: Iterable[str] = ARMS,
+    questions: Any = None,
+    learning: Callable[[Progress], None] | None = None,
+    asking: Callable[[Asking], None] | None = None,
+) -> Comparison:
+    """Learn the sessions of `exams` and examine every arm on them.
+
+    Args:
+        plum: A home in which none of these people has chats yet: what is there would be measured
+            with it.
+        exams: Who, with which sessions and questions.
+        arms: Names from `ARMS`, or "stranger".
+        questions: The question maker, as for `Plum.consolidate`.
+        learning: Called as sessions are learned.
+        asking: Called as questions are asked.
+
+    Raises:
+        InvalidInputError: an unknown arm, "stranger" with one person, or a home in use.
+    """
+    chosen = _checked(plum, exams, list(arms))
+    for exam in exams:
+        for session in exam.sessions:
+            plum.add_session(session)
+    consolidated: list[Consolidated] = []
+    retention: list[RetentionPoint] = []
+    if {"parametric", "hybrid", "stranger"} & set(chosen):
+        for exam in exams:
+            for number in range(1, len(exam.sessions) + 1):
+                results = plum.consolidate(
+                    exam.user_id, questions=questions, max_sessions=1, progress=learning
+                )
+                consolidated += results
+                if "parametric" in chosen:
+                    retention.append(_retained(plum, exam, number, asking))
+    answers: dict[str, tuple[Graded, ...]] = {}
+    for arm in _with_k(chosen):
+        answers[arm] = tuple(
+            graded for exam in exams for graded in _ask_all(plum, exam, exams, arm, asking)
+        )
+    summaries = {arm: summarise(graded) for arm, graded in answers.items()}
+    per_user = {
+        exam.user_id: {
+            arm: summarise([g for g in graded if g.user_id == exam.user_id])
+            for arm, graded in answers.items()
+        }
+        for exam in exams
+    }
+    headline = f"retrieval@{_HEADLINE_K}"
+    return Comparison(
+        arms={arm: summaries[headline if arm == "retrieval" else arm] for arm in chosen},
+        by_k={k: summaries[f"retrieval@{k}"] for k in RETRIEVAL_K if "retrieval" in chosen},
+        per_user=per_user,
+        retention=tuple(retention),
+        consolidated=tuple(consolidated),
+        answers=answers,
+        about=_about(plum, exams, questions),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a timing was measured on."""
+    import peft
+    import torch
+    import transformers
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
+
+
+def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
+    unknown = [arm for arm in arms if arm not in get_args(Arm)]
+    if unknown or not arms:
+        raise InvalidInputError(
+            f"{', '.join(unknown) or 'no arm'} can't be compared; the arms are "
+            f"{', '.join(get_args(Arm))}"
+        )
+    if not exams:
+        raise InvalidInputError("there is nobody to compare on; give a file with sessions")
+    if "stranger" in arms and len(exams) < 2:
+        raise InvalidInputError(
+            "the arm 'stranger' asks another person's adapter and needs chats of two people; give "
+            "another file, or leave the arm out"
+        )
+    here = plum.journal.sessions.counts()
+    in_use = [exam.user_id for exam in exams if exam.user_id in here]
+    if in_use:
+        raise InvalidInputError(
+            f"{', '.join(in_use)} already has chats in {plum.home.root}, which would be measured "
+            "with the new ones; compare in a home of its own"
+        )
+    return [arm for arm in get_args(Arm) if arm in arms]
+
+
+def _with_k(arms: Sequence[Arm]) -> list[str]:
+    return [
+        name
+        for arm in arms
+        for name in ([f"retrieval@{k}" for k in RETRIEVAL_K] if arm == "retrieval" else [arm])
+    ]
+
+
+def _retained(
+    plum: Plum, exam: Exam, learned: int, asking: Callable[[Asking], None] | None
+) -> RetentionPoint:
+    ids = [session.session_id for session in exam.sessions[:learned]]
+    asked = [question for question in exam.about(ids) if question.closed]
+    graded = []
+    for index, question in enumerate(asked, start=1):
+        graded.append(_ask(plum, exam, exam.user_id, question, "parametric"))
+        if asking is not None:
+            asking(Asking(exam.user_id, "retention", index, len(asked)))
+    return RetentionPoint(
+        user_id=exam.user_id,
+        learned=learned,
+        session_id=ids[-1],
+        so_far=summarise(graded),
+        newest=summarise([g for g in graded if g.session_id == ids[-1]]),
+        first=summarise([g for g in graded if g.session_id == ids[0]]),
+    )
+
+
+def _ask_all(
+    plum: Plum,
+    exam: Exam,
+    exams: Sequence[Exam],
+    arm: str,
+    asking: Callable[[Asking], None] | None,
+) -> list[Graded]:
+    who = exam.user_id
+    if arm == "stranger":
+        position = [e.user_id for e in exams].index(exam.user_id)
+        who = exams[(position + 1) % len(exams)].user_id
+    # Loading the model, the index or an adapter is not part of an answer's time.
+    _ask(plum, exam, who, exam.questions[0], arm)
+    graded = []
+    for number, question in enumerate(exam.questions, start=1):
+        graded.append(_ask(plum, exam, who, question, arm))
+        if asking is not None:
+            asking(Asking(exam.user_id, arm, number, len(exam.questions)))
+    return graded
+
+
+def _ask(plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str) -> Graded:
+    memory, _, k = arm.partition("@")
+    memory = {"floor": "none", "stranger": "parametric"}.get(memory, memory)
+    context = next(s for s in exam.sessions if s.session_id == question.session_id)
+    given: Answer = plum.ask(
+        who,
+        question.question,
+        memory=memory,
+        closed=question.closed,
+        k=int(k) if k else _HEADLINE_K,
+        context=context if memory == "context" else None,
+    )
+    if question.closed:
+        correct = given.text == ("Yes" if question.kind == "yes" else "No")
+    else:
+        correct = answer_given(question.answer, given.text)
+    return Graded(
+        user_id=exam.user_id,
+        session_id=question.session_id,
+        question=question.question,
+        kind=question.kind,
+        expected=question.answer,
+        answer=given.text,
+        correct=correct,
+        p_yes=given.yes,
+        prompt_tokens=given.prompt_tokens,
+        seconds=given.seconds,
+    )
+
+
+def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:
+    resolved = plum.resolved()
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": resolved.id,
+        "model_fingerprint": resolved.fingerprint,
+        "question_maker": questions if isinstance(questions, str) else str(questions or "default"),
+        "people": {exam.user_id: len(exam.sessions) for exam in exams},
+        "learning": asdict(plum.learning),
+        "questions": asdict(plum.question_settings),
+        "machine": machine(),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,101 @@
+"""The questions a memory is examined with: `qa_test` of a chat file, never trained on.
+
+They go from the file to the examiner alone; the importer leaves them out of the journal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from plum_langchain.errors import BrokenRecordError, InvalidInputError
+from plum_langchain.importers import read_sessions
+from plum_langchain.session import CLOSED_KINDS, Kind, Session
+
+
+@dataclass(frozen=True)
+class ExamQuestion:
+    """One unseen question of a session, with the answer that is right."""
+
+    session_id: str
+    question: str
+    answer: str
+    kind: Kind
+
+    @property
+    def closed(self) -> bool:
+        """Whether the answer is Yes or No."""
+        return self.kind in CLOSED_KINDS
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One person's sessions in time order, with the questions about each."""
+
+    user_id: str
+    sessions: tuple[Session, ...]
+    questions: tuple[ExamQuestion, ...]
+
+    def about(self, session_ids: Sequence[str]) -> list[ExamQuestion]:
+        """The questions about these sessions."""
+        return [question for question in self.questions if question.session_id in session_ids]
+
+
+def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> list[Exam]:
+    """The exams of chat files, one for each person in them.
+
+    Args:
+        paths: JSON lines with `turns` and `qa_test`.
+        max_sessions: Only the first so many of each person.
+
+    Raises:
+        MissingFileError, BrokenRecordError: a file or a line of it can't be read.
+        InvalidInputError: somebody has no questions, or a session twice.
+    """
+    sessions: dict[str, list[Session]] = {}
+    questions: dict[str, list[ExamQuestion]] = {}
+    for path in paths:
+        for session, record in read_sessions(path):
+            theirs = sessions.setdefault(session.user_id, [])
+            if any(other.session_id == session.session_id for other in theirs):
+                raise InvalidInputError(
+                    f"session {session.session_id!r} of {session.user_id!r} is in the files twice; "
+                    "leave one of them out"
+                )
+            if max_sessions is not None and len(theirs) >= max_sessions:
+                continue
+            theirs.append(session)
+            questions.setdefault(session.user_id, []).extend(_questions(session, record, path))
+    for user_id, asked in questions.items():
+        if not asked:
+            raise InvalidInputError(
+                f"no session of {user_id!r} has `qa_test` questions, so there is nothing to "
+                "compare by; add them (see examples/chats)"
+            )
+    return [
+        Exam(
+            user_id,
+            tuple(sorted(theirs, key=lambda session: session.started)),
+            tuple(questions[user_id]),
+        )
+        for user_id, theirs in sessions.items()
+    ]
+
+
+def _questions(session: Session, record: Mapping[str, Any], path: Path) -> list[ExamQuestion]:
+    found = []
+    for index, item in enumerate(record.get("qa_test") or ()):
+        try:
+            question, answer, kind = item["question"], item["answer"], item["kind"]
+        except (TypeError, KeyError) as error:
+            raise BrokenRecordError(
+                f"{path}: `qa_test[{index}]` of session {session.session_id!r} is not an object "
+                "with question, answer and kind"
+            ) from error
+        if kind not in get_args(Kind):
+            raise BrokenRecordError(
+                f"{path}: `qa_test[{index}]` of session {session.session_id!r} is of kind "
+                f"{kind!r}; the kinds are {', '.join(get_args(Kind))}"
+            )
+        found.append(ExamQuestion(session.session_id, question, answer, kind))
+    return found

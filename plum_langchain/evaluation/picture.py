@@ -1,0 +1,145 @@
+"""A comparison as one picture: arms side by side, and retention session after session."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plum_langchain.evaluation.compare import Comparison
+from plum_langchain.evaluation.metrics import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Colour-blind safe (Okabe and Ito, https://jfly.uni-koeln.de/color/).
+_COLOURS = {
+    "floor": "#999999",
+    "stranger": "#666666",
+    "context": "#56B4E9",
+    "retrieval": "#0072B2",
+    "parametric": "#D55E00",
+    "hybrid": "#CC79A7",
+}
+_SHORT = {
+    "floor": "no\nmemory",
+    "stranger": "another's\nadapter",
+    "context": "session\nin prompt",
+    "retrieval": "retrieval\n(Chroma)",
+    "parametric": "parametric\n(PLUM)",
+    "hybrid": "hybrid",
+}
+_KINDS = (
+    ("yes", "asked about what was said (Yes)"),
+    ("no_adjacent", "about a topic never raised (No)"),
+    ("no_same_slot", "with one value swapped (No)"),
+    ("open", "open question"),
+)
+
+
+def draw(comparison: Comparison, path: Path) -> None:
+    """Write the picture as PNG.
+
+    Args:
+        comparison: What to show.
+        path: Where to; its directory must exist.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    retained = bool(comparison.retention)
+    figure = Figure(figsize=(13, 8.2 if retained else 4.6), layout="constrained")
+    FigureCanvasAgg(figure)  # draws without a screen and without pyplot's global state
+    people = ", ".join(comparison.about["people"])
+    model = Path(comparison.about["model"]).name
+    figure.suptitle(f"What {model} remembers of {people}: unseen questions", fontsize=14)
+    grid = figure.add_gridspec(2 if retained else 1, 2, width_ratios=(1, 1.5))
+    _arms(figure.add_subplot(grid[0, 0]), comparison)
+    _kinds(figure.add_subplot(grid[0, 1]), comparison)
+    if retained:
+        _retention(figure.add_subplot(grid[1, :]), comparison)
+    figure.savefig(path, dpi=120)
+
+
+def _arms(axes: "Axes", comparison: Comparison) -> None:
+    axes.set_title("Yes/No questions, balanced accuracy", loc="left", fontsize=11)
+    names = [n for n, s in comparison.arms.items() if s.balanced_accuracy is not None]
+    for position, name in enumerate(names):
+        summary = comparison.arms[name]
+        height = 100 * (summary.balanced_accuracy or 0)
+        low, high = (100 * bound for bound in summary.ci95 or (0.0, 0.0))
+        axes.bar(
+            position,
+            height,
+            color=_COLOURS[name],
+            yerr=[[max(0.0, height - low)], [max(0.0, high - height)]],
+            error_kw={"ecolor": "#333333", "capsize": 4, "linewidth": 1},
+        )
+        axes.text(position, 3, f"{height:.0f}%", ha="center", color="white", fontweight="bold")
+    axes.set_xticks(range(len(names)), [_SHORT[n] for n in names], fontsize=9)
+    _percent_axis(axes)
+    axes.axhline(50, color="#333333", linewidth=1, linestyle=":")
+    axes.text(len(names) - 0.45, 51, "guessing", ha="right", fontsize=8, color="#333333")
+
+
+def _kinds(axes: "Axes", comparison: Comparison) -> None:
+    axes.set_title("By kind of question, share right", loc="left", fontsize=11)
+    names = list(comparison.arms)
+    width = 0.8 / len(names)
+    for offset, name in enumerate(names):
+        places, heights = [], []
+        for group, (kind, _) in enumerate(_KINDS):
+            share: float | None = getattr(comparison.arms[name], kind)
+            if share is not None:
+                places.append(group + (offset - (len(names) - 1) / 2) * width)
+                heights.append(100 * share)
+        axes.bar(places, heights, width * 0.92, color=_COLOURS[name], label=_flat(name))
+        for place, height in zip(places, heights, strict=True):
+            axes.text(place, height + 1, f"{height:.0f}", ha="center", fontsize=7)
+    labels = [title.replace(" (", "\n(") for _, title in _KINDS]
+    axes.set_xticks(range(len(_KINDS)), labels, fontsize=9)
+    _percent_axis(axes)
+    axes.set_ylim(0, 112)
+    axes.legend(fontsize=8, ncols=len(names), loc="upper center", frameon=False)
+
+
+def _retention(axes: "Axes", comparison: Comparison) -> None:
+    axes.set_title(
+        "Parametric memory after each session, balanced accuracy on Yes/No questions "
+        "(mean over people)",
+        loc="left",
+        fontsize=11,
+    )
+    lines = (
+        ("so_far", "all sessions so far", "#D55E00", "-", 2.5),
+        ("newest", "the session just learned", "#0072B2", "--", 1.5),
+        ("first", "the first session", "#009E73", ":", 1.8),
+    )
+    for attribute, label, colour, style, thickness in lines:
+        points: dict[int, list[float]] = defaultdict(list)
+        for point in comparison.retention:
+            summary: Summary = getattr(point, attribute)
+            if summary.balanced_accuracy is not None:
+                points[point.learned].append(100 * summary.balanced_accuracy)
+        xs = sorted(points)
+        ys = [sum(points[x]) / len(points[x]) for x in xs]
+        style_options: dict[str, Any] = {"linestyle": style, "linewidth": thickness}
+        axes.plot(xs, ys, marker="o", color=colour, label=label, **style_options)
+    floor = comparison.arms.get("floor")
+    if floor is not None and floor.balanced_accuracy is not None:
+        axes.axhline(100 * floor.balanced_accuracy, color="#999999", label="floor (no memory)")
+    last = max(point.learned for point in comparison.retention)
+    axes.set_xticks(range(1, last + 1))
+    axes.set_xlabel("sessions learned")
+    _percent_axis(axes)
+    axes.legend(fontsize=9, frameon=False, loc="lower right", ncols=2)
+
+
+def _percent_axis(axes: "Axes") -> None:
+    axes.set_ylim(0, 105)
+    axes.set_yticks(range(0, 101, 25), [f"{tick}%" for tick in range(0, 101, 25)])
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _flat(name: str) -> str:
+    return _SHORT[name].replace("\n", " ")

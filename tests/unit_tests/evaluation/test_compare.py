@@ -1,0 +1,189 @@
+"""A whole comparison on the tiny model: every arm, what is reported, and what is refused."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plum_langchain.errors import BrokenRecordError, InvalidInputError, MissingFileError
+from plum_langchain.evaluation import ARMS, Comparison, compare, read_exams
+from plum_langchain.evaluation.picture import draw
+from plum_langchain.evaluation.report import to_json, to_markdown, to_samples, to_table
+from plum_langchain.settings import QuestionSettings
+from tests.tiny import CHATS, records
+
+KEYS = {
+    "balanced_accuracy", "yes", "no_adjacent", "no_same_slot", "open", "n", "ci95",
+    "prompt_tokens_per_answer", "seconds_per_answer",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> tuple[Comparison, list[Any], list[Any]]:
+    from plum_langchain import LearningSettings, Plum
+    from tests.tiny import WordEmbeddings
+
+    plum = Plum(
+        tmp_path_factory.mktemp("compare") / "home",
+        model=str(tiny_model),
+        embeddings=WordEmbeddings(),
+        learning=LearningSettings(rank=4, alpha=8, epochs=1),
+        question_settings=QuestionSettings(max_questions=4),
+    )
+    exams = read_exams([CHATS / "ana.jsonl", CHATS / "bo.jsonl"], max_sessions=2)
+    learning: list[Any] = []
+    asking: list[Any] = []
+    found = compare(
+        plum,
+        exams,
+        arms=[*ARMS, "stranger"],
+        questions="recorded",
+        learning=learning.append,
+        asking=asking.append,
+    )
+    plum.close()
+    return found, learning, asking
+
+
+def test_every_arm_answers_every_question(compared: Any) -> None:
+    found, learning, asking = compared
+    assert set(found.arms) == {*ARMS, "stranger"}
+    assert set(found.by_k) == {1, 3, 5}
+    assert found.arms["retrieval"] == found.by_k[3]
+    for arm, answers in found.answers.items():
+        assert len(answers) == 2 * 2 * 10, arm
+        asked = {(a.user_id, a.question) for a in answers}
+        expected = {
+            (u, q["question"]) for u in ("ana", "bo") for r in records(u)[:2] for q in r["qa_test"]
+        }
+        assert asked == expected
+    assert {p.phase for p in learning} >= {"questions", "learning", "learned"}
+    assert {a.arm for a in asking} >= {"retention", "floor", "retrieval@5", "parametric"}
+
+
+def test_arms_differ_in_what_they_see(compared: Any) -> None:
+    found = compared[0]
+    tokens = {arm: s.prompt_tokens_per_answer for arm, s in found.arms.items()}
+    assert tokens["floor"] == tokens["parametric"] == tokens["stranger"]
+    assert tokens["hybrid"] == tokens["retrieval"] > tokens["floor"]
+    assert tokens["context"] > tokens["floor"]
+    by_k = [found.by_k[k].prompt_tokens_per_answer for k in (1, 3, 5)]
+    assert by_k == sorted(by_k) and by_k[0] < by_k[2]
+    scored = {arm: [a.p_yes for a in answers] for arm, answers in found.answers.items()}
+    assert scored["parametric"] != scored["floor"]
+    assert scored["parametric"] != scored["stranger"]
+
+
+def test_retention_is_asked_after_each_session_about_all_so_far(compared: Any) -> None:
+    found = compared[0]
+    points = [(p.user_id, p.learned, p.so_far.n, p.newest.n) for p in found.retention]
+    assert points == [("ana", 1, 8, 8), ("ana", 2, 16, 8), ("bo", 1, 8, 8), ("bo", 2, 16, 8)]
+    assert [c.generation for c in found.consolidated] == [1, 2, 1, 2]
+    assert found.seconds_per_session > 0
+    assert found.adapter_bytes > 1000
+
+
+def test_the_json_has_what_is_promised(compared: Any) -> None:
+    report = json.loads(json.dumps(to_json(compared[0])))
+    for arm in ARMS:
+        assert report["arms"][arm].keys() >= KEYS, arm
+    assert set(report["arms"]["retrieval"]["by_k"]) == {"1", "3", "5"}
+    assert report["about"]["people"] == {"ana": 2, "bo": 2}
+    assert report["about"]["machine"]["cores"] >= 1
+    assert report["consolidation"]["seconds_per_session"] > 0
+    assert set(report["per_user"]) == {"ana", "bo"}
+
+
+def test_the_report_and_the_table_say_the_same(compared: Any) -> None:
+    from rich.console import Console
+
+    found = compared[0]
+    markdown = to_markdown(found)
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(to_table(found))
+    shown = console.export_text()
+    score = f"{100 * found.arms['parametric'].balanced_accuracy:.0f}%"
+    row = next(line for line in shown.splitlines() if "parametric (PLUM)" in line)
+    assert score in row
+    row = next(line for line in markdown.splitlines() if "parametric (PLUM)" in line)
+    assert score in row
+    assert "## Retention" in markdown
+    console.print(to_samples(found))
+    assert records("ana")[0]["qa_test"][8]["question"].split()[-1] in console.export_text()
+
+
+def test_the_picture_is_a_png_of_readable_size(compared: Any, tmp_path: Path) -> None:
+    path = tmp_path / "memories.png"
+    draw(compared[0], path)
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    assert width > 1200 and height > 700
+    draw(replace(compared[0], retention=()), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_arms_asked_for_are_run(open_plum: Callable[..., Any]) -> None:
+    plum = open_plum()
+    found = compare(plum, read_exams([CHATS / "ana.jsonl"], max_sessions=1), arms=["floor"])
+    assert set(found.arms) == {"floor"}
+    assert found.consolidated == () and found.retention == ()
+    assert plum.status()["users"][0]["serving"] is None
+    to_markdown(found)
+
+
+def test_a_session_without_questions_is_reported_and_the_rest_goes_on(
+    open_plum: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines = records("ana")[:2]
+    for field in ("facts", "qa_train", "not_discussed"):
+        del lines[0][field]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines), "utf-8")
+    plum = open_plum(question_settings=QuestionSettings(max_questions=4))
+    found = compare(plum, read_exams([path]), arms=["parametric"], questions="recorded")
+    assert [c.state for c in found.consolidated] == ["failed", "learned"]
+    assert "## Not learned" in to_markdown(found)
+    assert found.arms["parametric"].n == 20
+
+
+def test_what_cannot_be_compared_is_refused(open_plum: Callable[..., Any], tmp_path: Path) -> None:
+    exams = read_exams([CHATS / "ana.jsonl"], max_sessions=1)
+    plum = open_plum()
+    with pytest.raises(InvalidInputError, match="two people"):
+        compare(plum, exams, arms=["stranger"])
+    with pytest.raises(InvalidInputError, match="telepathy"):
+        compare(plum, exams, arms=["telepathy"])
+    with pytest.raises(InvalidInputError, match="no arm"):
+        compare(plum, exams, arms=[])
+    plum.add_session(exams[0].sessions[0])
+    with pytest.raises(InvalidInputError, match="home of its own"):
+        compare(plum, exams, arms=["floor"])
+    with pytest.raises(MissingFileError):
+        read_exams([tmp_path / "nowhere.jsonl"])
+    line = records("ana")[0]
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps({**line, "qa_test": []}), "utf-8")
+    with pytest.raises(InvalidInputError, match="qa_test"):
+        read_exams([path])
+    path.write_text(json.dumps({**line, "qa_test": [{"question": "?"}]}), "utf-8")
+    with pytest.raises(BrokenRecordError, match=r"qa_test\[0\]"):
+        read_exams([path])
+    path.write_text("\n".join([json.dumps(line)] * 2), "utf-8")
+    with pytest.raises(InvalidInputError, match="twice"):
+        read_exams([path])
+
+
+def test_the_exam_never_reaches_the_journal(open_plum: Callable[..., Any]) -> None:
+    plum = open_plum()
+    exams = read_exams([CHATS / "ana.jsonl"], max_sessions=1)
+    compare(plum, exams, arms=["parametric"])
+    raw = b"".join(path.read_bytes() for path in plum.home.root.glob("journal.db*"))
+    assert exams[0].sessions[0].turns[0].content[:30].encode() in raw
+    for question in exams[0].questions:
+        assert question.question.encode() not in raw
