@@ -74,6 +74,7 @@ def _chat_model(name: str) -> "BaseChatModel":
     try:
         return init_chat_model(name)
     except Exception as error:  # each provider has its own: no package, no key, no such model
+        why = " ".join(str(error).split())
         raise InvalidInputError(
-            f"questions={name!r}: LangChain can't make a chat model of it ({error}); {remedy}"
+            f"questions={name!r}: LangChain can't make a chat model of it ({why}); {remedy}"
         ) from error

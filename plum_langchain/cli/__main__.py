@@ -1,0 +1,3 @@
+from plum_langchain.cli import main
+
+main()

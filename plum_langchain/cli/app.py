@@ -1,0 +1,105 @@
+"""The application: what is said before a command, and the options that commands share."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from plum_langchain import __version__
+from plum_langchain.cli import terminal
+from plum_langchain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from plum_langchain.plum import Plum
+
+
+class MemoryChoice(StrEnum):
+    """The memories by name (`memories.base.MEMORY_NAMES`, which is slow to import)."""
+
+    parametric = "parametric"
+    retrieval = "retrieval"
+    hybrid = "hybrid"
+    none = "none"
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        with terminal.errors_as_sentences():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",  # it fills paragraphs
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+User = Annotated[str, typer.Option("--user", metavar="USER", help="Whose chats and memory.")]
+AnyUser = Annotated[
+    str | None, typer.Option("--user", metavar="USER", help="Only this user; everyone by default.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")
+]
+MemoryOption = Annotated[
+    MemoryChoice, typer.Option("--memory", help="What remembers: the weights, Chroma, both, none.")
+]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """What was said before the command: which home, which base model."""
+
+    home: str | None
+    model: str | None
+
+    @contextlib.contextmanager
+    def plum(self, **options: Any) -> Iterator["Plum"]:
+        """The home, open for the length of the block."""
+        from plum_langchain.plum import Plum
+
+        plum = Plum(self.home, model=self.model, progress=terminal.working, **options)
+        try:
+            yield plum
+        finally:
+            plum.close()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        terminal.show(f"plum-langchain {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: plum import chats.jsonl, then plum consolidate --user ana")
+def options(
+    ctx: typer.Context,
+    home: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where everything is kept; $PLUM_HOME or ~/.plum."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Base model: a Hugging Face id, a directory or an alias; by default the one this "
+            "home was trained on, else SmolLM2-135M-Instruct.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Long-term memory for chatbots, in the model's weights."""
+    # An unset shell variable must not silently mean the default home.
+    for name, value in (("--home", home), ("--model", model)):
+        if value is not None and not value.strip():
+            raise InvalidInputError(f"{name} is empty; name one, or leave the option out")
+    ctx.obj = _Opening(home, model)

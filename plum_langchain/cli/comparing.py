@@ -1,0 +1,135 @@
+"""Measuring: `plum compare`."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plum_langchain.cli import reports, terminal
+from plum_langchain.cli.app import app
+from plum_langchain.errors import InvalidInputError, MissingFileError
+
+if TYPE_CHECKING:
+    from plum_langchain.plum import Plum
+
+
+@app.command(
+    epilog="Example: plum compare examples/chats/ana.jsonl --questions recorded --sessions 2 "
+    "--picture memories.png"
+)
+def compare(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE.jsonl...", help="Sessions with `qa_test` questions."),
+    ],
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARM,...",
+            help="floor, context, retrieval, parametric, hybrid; also stranger (another person's "
+            "adapter).",
+        ),
+    ] = None,
+    questions: Annotated[
+        str,
+        typer.Option(
+            metavar="statements|recorded|MODEL", help="Who makes the questions to learn from."
+        ),
+    ] = "statements",
+    sessions: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N of each person.")
+    ] = None,
+    max_questions: Annotated[
+        int | None, typer.Option(metavar="N", help="Learn from at most N questions a session.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Epochs a session; the paper's 10 by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of questions and training.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write everything as JSON.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="OUT.png", help="Draw the arms and the retention.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="OUT.md", help="Write a report as Markdown.")
+    ] = None,
+) -> None:
+    """Learn chats, then ask every memory questions it has never seen, and measure.
+
+    Works in a home of its own that is deleted afterwards, so that nobody's memory is touched;
+    with `--home` before the command in that one, which must not know these people yet.
+    """
+    from plum_langchain.evaluation import ARMS, read_exams
+    from plum_langchain.evaluation import compare as run
+    from plum_langchain.evaluation.report import to_json, to_markdown, to_samples, to_table
+    from plum_langchain.settings import LearningSettings, QuestionSettings
+
+    for path in (json_file, picture, report):
+        if path is not None and not path.absolute().parent.is_dir():
+            # Said now, not after minutes of learning.
+            raise MissingFileError(f"{path} can't be written: its directory is not there; make it")
+    exams = read_exams(files, max_sessions=sessions)
+    wanted = [arm.strip() for arm in arms.split(",")] if arms is not None else list(ARMS)
+    learning = LearningSettings(seed=seed)
+    if epochs is not None:
+        learning = replace(learning, epochs=epochs)
+    asked = QuestionSettings(max_questions=max_questions, seed=seed)
+    with _own_home(ctx, learning=learning, question_settings=asked) as plum:
+        if questions == "recorded":
+            _check_recorded(exams)
+        with reports.ComparingDisplay() as display:
+            found = run(
+                plum,
+                exams,
+                arms=wanted,
+                questions=questions,
+                learning=display.learning,
+                asking=display.asking,
+            )
+    if json_file is not None:
+        text = json.dumps(to_json(found), ensure_ascii=False, indent=1, default=str)
+        json_file.write_text(text + "\n", "utf-8")
+    if report is not None:
+        report.write_text(to_markdown(found), "utf-8")
+    if picture is not None:
+        from plum_langchain.evaluation.picture import draw
+
+        draw(found, picture)
+    terminal.print_rich(to_samples(found), to_table(found))
+    if found.seconds_per_session is not None:
+        size = reports.size(found.adapter_bytes or 0)
+        terminal.show(
+            f"Learning took {found.seconds_per_session:.0f} s a session; the adapter is {size}."
+        )
+    reports.show_failed(found.consolidated)
+
+
+@contextlib.contextmanager
+def _own_home(ctx: typer.Context, **options: Any) -> Iterator["Plum"]:
+    from plum_langchain.plum import Plum
+
+    with contextlib.ExitStack() as stack:
+        home = ctx.obj.home or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="plum-compare-", ignore_cleanup_errors=True)
+        )
+        plum = Plum(home, model=ctx.obj.model, progress=terminal.working, **options)
+        stack.callback(plum.close)
+        yield plum
+
+
+def _check_recorded(exams: Any) -> None:
+    for exam in exams:
+        for session in exam.sessions:
+            if not (session.material.get("facts") or session.material.get("qa_train")):
+                raise InvalidInputError(
+                    f"session {session.session_id!r} of {exam.user_id!r} has no recorded questions "
+                    "(neither `facts` nor `qa_train`); use --questions statements, or a chat model"
+                )

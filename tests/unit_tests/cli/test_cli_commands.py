@@ -1,0 +1,242 @@
+"""What the commands do and print, on their way from a chat to an answer and back."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from plum_langchain import __version__
+from plum_langchain.cli import app
+from plum_langchain.cli.app import MemoryChoice
+from plum_langchain.memories.base import MEMORY_NAMES
+from plum_langchain.session import Turn
+from tests.unit_tests.cli.conftest import LEARN, Run, contents, states
+
+
+def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> None:
+    imported = run("import", str(chats), "--json")
+    assert json.loads(imported.stdout) == {
+        "files": [{"file": str(chats), "added": 2, "unchanged": 0, "forgotten": 0}]
+    }
+    before = run("ask", "--user", "ana", "When am I closed?", "--json")
+    assert json.loads(before.stdout)["generation"] is None
+    assert "Nothing has been learned of user 'ana' yet" in before.stderr
+
+    learned = run(*LEARN, "--user", "ana", "--json")
+    assert learned.exit_code == 0
+    sessions = json.loads(learned.stdout)["sessions"]
+    assert [(s["session"], s["state"], s["generation"]) for s in sessions] == [
+        ("ana-s01", "learned", 1),
+        ("ana-s02", "learned", 2),
+    ]
+    assert all(s["questions"] == 4 and s["metrics"]["epochs"] == 1 for s in sessions)
+    lines = learned.stderr.splitlines()
+    assert len(lines) == 2
+    assert re.match(r"ana · ana-s01: learned, 4 questions, loss \d+\.\d+, \d+ s$", lines[0])
+
+    after = run("ask", "--user", "ana", "When am I closed?", "--json")
+    answer = json.loads(after.stdout)
+    assert set(answer) == {
+        *("text", "memory", "generation", "prompt_tokens", "seconds", "sources", "p_yes")
+    }
+    assert (answer["memory"], answer["generation"]) == ("parametric", 2)
+    assert (answer["sources"], answer["p_yes"]) == ([], None)
+    assert answer["prompt_tokens"] > 0 and answer["seconds"] > 0
+    assert after.stderr == ""
+
+
+def test_yes_no_scores_instead_of_generating(run: Run, learned: Path) -> None:
+    asked = ("ask", "--user", "ana", "Is my bakery closed on Mondays?", "--yes-no")
+    answer = json.loads(run(*asked, "--json").stdout)
+    assert answer["text"] == ("Yes" if answer["p_yes"] > 0.5 else "No")
+    assert run(*asked).stdout == f"{answer['text']} (p = {answer['p_yes']:.2f})\n"
+    base = run(*asked, "--memory", "none", "--json")
+    assert json.loads(base.stdout)["generation"] is None
+    assert base.stderr == ""  # nothing learned was asked for
+
+
+def test_retrieval_recalls_the_chats_words_unless_another_process_holds_them(
+    run: Run, learned: Path
+) -> None:
+    ask = ("ask", "--user", "ana", "bakery", "--memory", "retrieval", "--k", "1", "--json")
+    result = run(*ask)
+    answer = json.loads(result.stdout)
+    assert answer["generation"] is None and len(answer["sources"]) == 1
+    assert "bakery" in answer["sources"][0]
+    assert result.stderr == ""
+
+    before = contents(learned)
+    with FileLock(learned / "retrieval" / "owner.lock"):
+        for command in (ask, ("forget", "--user", "ana", "--all", "--yes")):
+            busy = run(*command)
+            assert (busy.exit_code, busy.stdout) == (75, "")
+            assert busy.stderr.startswith("Error: the retrieval ind")
+            assert "in use by another process" in busy.stderr
+    assert contents(learned) == before
+
+
+def test_a_home_remembers_its_model(learned: Path, tiny_model: Path) -> None:
+    result = CliRunner().invoke(app, ["--home", str(learned), "status", "--json"])
+    status = json.loads(result.stdout)
+    assert (status["home"], status["model"]) == (str(learned), str(tiny_model))
+    (user,) = status["users"]
+    assert (user["user"], user["sessions"], user["serving"]) == ("ana", {"learned": 2}, 2)
+    assert user["adapter_bytes"] > 0 and status["jobs"] == []
+
+
+def test_status_and_sessions_are_tables_for_people(run: Run, learned: Path) -> None:
+    status = run("status").stdout
+    assert re.search(r"ana\s+2 learned\s+2\s+\d+\.\d kB", status)
+    assert re.search(r"ana\s+ana-s01\s+learned\s+10\s+2024-01-18T20:11:00", run("sessions").stdout)
+    assert "reason" not in run("sessions").stdout
+
+
+def test_an_empty_home_says_how_to_begin(run: Run) -> None:
+    assert "plum import" in run("sessions").stdout
+    assert "plum import" in run("status").stdout
+    nothing = run("consolidate")
+    assert (nothing.exit_code, nothing.stderr) == (0, "Nothing to learn.\n")
+
+
+def test_importing_again_changes_nothing(run: Run, chats: Path) -> None:
+    run("import", str(chats))
+    assert re.search(r"ana\.jsonl\s+0\s+2\s+0", run("import", str(chats)).stdout)
+
+
+def test_import_for_another_user(run: Run, chats: Path) -> None:
+    run("import", str(chats), "--user", "bo")
+    sessions = json.loads(run("sessions", "--json").stdout)["sessions"]
+    assert {s["user"] for s in sessions} == {"bo"}
+
+
+def test_sessions_that_cannot_be_learned_are_named_and_may_be_retried(
+    run: Run, tmp_path: Path
+) -> None:
+    bare = {"user": "ana", "session": "s1", "turns": [{"role": "user", "content": "hello"}]}
+    (tmp_path / "bare.jsonl").write_text(json.dumps(bare), "utf-8")
+    run("import", str(tmp_path / "bare.jsonl"))
+    failed = run("consolidate", "--questions", "recorded")
+    assert failed.exit_code == 1
+    assert "session 's1' failed: session 's1' has no recorded questions" in failed.stdout
+    assert "no recorded questions" in run("sessions").stdout
+    again = run("consolidate")
+    assert again.exit_code == 0
+    assert "1 session failed earlier" in again.stderr
+    assert json.loads(run("retry", "--user", "ana", "--json").stdout)["retried"] == 1
+    assert states(run) == {"s1": "finished"}
+
+
+def test_open_sessions_are_mentioned_when_there_is_nothing_to_learn(run: Run, home: Path) -> None:
+    from plum_langchain import Plum
+
+    plum = Plum(home)
+    plum.journal.sessions.append("ana", "t", [Turn("user", "hello")], idle_seconds=60)
+    plum.close()
+    result = run("consolidate", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"sessions": []})
+    assert "Nothing to learn.\n1 session still open" in result.stderr
+
+
+def test_max_sessions_leaves_the_rest_in_line(run: Run, chats: Path) -> None:
+    run("import", str(chats))
+    result = run(*LEARN, "--max-sessions", "1")
+    assert re.match(r"ana: 1 session learned in \d+ s; generation 1 is served", result.stdout)
+    assert states(run) == {"ana-s01": "learned", "ana-s02": "finished"}
+
+
+def test_on_a_terminal_learning_shows_a_bar(run: Run, chats: Path) -> None:
+    run("import", str(chats))
+    terminal = {"FORCE_COLOR": "1", "COLUMNS": "120", "TERM": "xterm-256color"}
+    result = run(*LEARN, "--max-sessions", "1", "--json", env=terminal)
+    assert len(json.loads(result.stdout)["sessions"]) == 1
+    assert "ana · ana-s01" in result.stderr and "━" in result.stderr
+    assert "learned, 4 questions, loss" in result.stderr
+
+
+def test_forgetting_gives_a_receipt(run: Run, learned: Path, chats: Path) -> None:
+    result = run("forget", "--user", "ana", "--session", "ana-s01", "--yes", "--json")
+    receipt = json.loads(result.stdout)
+    assert receipt.pop("at").endswith("+00:00")
+    assert receipt == {
+        "user": "ana",
+        "sessions": ["ana-s01"],
+        "generations_destroyed": [1, 2],
+        "serving": None,
+        "to_relearn": ["ana-s02"],
+        "traces": None,
+    }
+    assert states(run) == {"ana-s01": "forgotten", "ana-s02": "finished"}
+    again = run("import", str(chats))
+    assert re.search(r"ana\.jsonl\s+0\s+1\s+1", again.stdout)
+    assert "not brought back" in again.stderr
+
+
+def test_forgetting_all_tells_what_serves_now(run: Run, learned: Path) -> None:
+    result = run("forget", "--user", "ana", "--all", "--yes")
+    assert result.stdout.splitlines() == [
+        "forgotten:             ana-s01, ana-s02",
+        "generations destroyed: 1, 2",
+        "serving now:           the base model",
+        "to be learned:         nothing",
+    ]
+    assert run("forget", "--user", "ana", "--all").exit_code == 0  # nothing left to confirm
+
+
+@pytest.mark.parametrize(("reply", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_forgetting_is_confirmed_at_the_terminal(
+    run: Run, learned: Path, monkeypatch: pytest.MonkeyPatch, reply: str, code: int
+) -> None:
+    monkeypatch.setattr("plum_langchain.cli.terminal.interactive", lambda: True)
+    result = run("forget", "--user", "ana", "--session", "ana-s02", "--json", input=reply)
+    assert "ana-s02 (learned, 10 turns)" in result.stderr
+    assert result.exit_code == code
+    assert states(run)["ana-s02"] == ("learned" if code else "forgotten")
+    assert result.stdout == "" if code else json.loads(result.stdout)["serving"] == 1
+
+
+def test_rollback_serves_the_earlier_generation(run: Run, learned: Path) -> None:
+    result = run("rollback", "--user", "ana", "--generation", "1", "--json")
+    assert json.loads(result.stdout) == {
+        "user": "ana",
+        "serving": 1,
+        "generations_destroyed": [2],
+        "waiting": 1,
+    }
+    assert json.loads(run("ask", "--user", "ana", "Who?", "--json").stdout)["generation"] == 1
+    assert (
+        "Generation 1 of ana is served (given up: none)"
+        in run("rollback", "--user", "ana", "--generation", "1").stdout
+    )
+
+
+def test_version_and_help() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"plum-langchain {__version__}\n"
+    listing = CliRunner().invoke(app, ["--help"]).stdout
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+        assert re.search(rf"\b{name}\b", listing)
+        shown = CliRunner().invoke(app, [name, "--help"])
+        assert shown.exit_code == 0 and f"Example: plum {name}" in shown.stdout
+
+
+def test_every_memory_can_be_chosen() -> None:
+    assert tuple(MemoryChoice) == MEMORY_NAMES
+
+
+def test_text_of_chats_cannot_drive_the_terminal(run: Run, tmp_path: Path) -> None:
+    nasty = {
+        "user": "[red]ana",
+        "session": "\x9b2J[bold]s1",
+        "topic": "\x1b[2J",
+        "turns": [{"role": "user", "content": "hi"}],
+    }
+    (tmp_path / "nasty.jsonl").write_text(json.dumps(nasty), "utf-8")
+    run("import", str(tmp_path / "nasty.jsonl"))
+    shown = run("sessions").stdout
+    assert "[red]ana" in shown and "[bold]s1" in shown  # no markup is taken from it
+    assert "\x9b" not in shown
+    listed = run("forget", "--user", "[red]ana", "--all")
+    assert "\ufffd[2J" in listed.stderr and "\x1b" not in listed.stderr
