@@ -89,13 +89,6 @@ class ChatPlum(Serving, BaseChatModel):
         params["ls_model_name"] = kwargs.get("model") or self.plum.model_name
         return params
 
-    def get_token_ids(self, text: str) -> list[int]:
-        """Token ids of the served model's own tokenizer."""
-        ids: list[int] = self.plum.engine.base.tokenizer(text, add_special_tokens=False)[
-            "input_ids"
-        ]
-        return ids
-
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -103,8 +96,7 @@ class ChatPlum(Serving, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        request = self.request(to_chat(messages), stop, **kwargs)
-        reply = self.plum.engine.chat(request.messages, request.adapter, request.sampling)
+        request, reply = self.reply(to_chat(messages), stop, **kwargs)
         message = AIMessage(
             content=reply.text,
             usage_metadata=_usage(reply),
@@ -122,9 +114,7 @@ class ChatPlum(Serving, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        request = self.request(to_chat(messages), stop, **kwargs)
-        pieces = self.plum.engine.stream_chat(request.messages, request.adapter, request.sampling)
-        for piece in pieces:
+        for request, piece in self.reply_pieces(to_chat(messages), stop, **kwargs):
             if isinstance(piece, Reply):
                 message = AIMessageChunk(
                     content="",

@@ -3,6 +3,7 @@
 LangChain deprecates that whole family; this shim is for the chains people still have.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_classic.base_memory import BaseMemory
@@ -86,13 +87,15 @@ class PlumMemory(BaseMemory):
         Raises:
             InvalidInputError: several inputs, and `input_key` doesn't say which is the user's.
         """
-        turns = self.plum.journal.sessions.open_turns(self.user_id, self.session_id)
+        idle = self.plum.settings.idle_seconds
+        sessions = self.plum.journal.sessions
+        turns = sessions.open_turns(self.user_id, self.session_id, idle_seconds=idle)
         messages: list[BaseMessage] = [
             HumanMessage(t.content) if t.role == "user" else AIMessage(t.content) for t in turns
         ]
         snippets: tuple[Snippet, ...] = ()
         if self.memory in ("retrieval", "hybrid"):
-            query = str(inputs[self._input_key(inputs)])
+            query = _text(inputs, self._input_key(inputs), "input_key")
             memory = self.plum.memory_named("retrieval", k=self.k)
             snippets = memory.recall(self.user_id, query).snippets
         recalled = with_snippets(None, snippets)
@@ -102,14 +105,14 @@ class PlumMemory(BaseMemory):
         text = get_buffer_string(messages, human_prefix=self.human_prefix, ai_prefix=self.ai_prefix)
         return {self.memory_key: "\n\n".join(part for part in (recalled, text) if part)}
 
-    def save_context(self, inputs: dict[str, Any], outputs: dict[str, str]) -> None:
+    def save_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Record both sides of an exchange in one transaction; durable on return.
 
         Raises:
-            InvalidInputError: it isn't clear which input or output is the chat.
+            InvalidInputError: it isn't clear which input or output is the chat, or it is no text.
         """
-        said = str(inputs[self._input_key(inputs)])
-        replied = str(outputs[self._output_key(outputs)])
+        said = _text(inputs, self._input_key(inputs), "input_key")
+        replied = _text(outputs, self._output_key(outputs), "output_key")
         turns = [Turn("user", said), Turn("assistant", replied)]
         idle = self.plum.settings.idle_seconds
         self.plum.journal.sessions.append(self.user_id, self.session_id, turns, idle_seconds=idle)
@@ -132,7 +135,7 @@ class PlumMemory(BaseMemory):
             "user wrote: input_key='...'"
         )
 
-    def _output_key(self, outputs: dict[str, str]) -> str:
+    def _output_key(self, outputs: dict[str, Any]) -> str:
         if self.output_key is not None:
             return self.output_key
         if len(outputs) == 1:
@@ -143,6 +146,26 @@ class PlumMemory(BaseMemory):
             f"the chain has {len(outputs)} outputs ({', '.join(outputs) or 'none'}); say which one "
             "the user reads: output_key='...'"
         )
+
+
+def _text(values: Mapping[str, Any], key: str, option: str) -> str:
+    """What was said, where a chain gives it as text, as a message or as the messages so far."""
+    if key not in values:
+        raise InvalidInputError(
+            f"{option}={key!r} names nothing the chain has ({', '.join(values) or 'nothing'}); "
+            "use one of those"
+        )
+    value = values[key]
+    if isinstance(value, list) and value and isinstance(value[-1], BaseMessage):
+        value = value[-1]
+    if isinstance(value, BaseMessage):
+        return str(value.text)
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise InvalidInputError(
+        f"{key!r} holds a {type(value).__name__}, which is nothing said in a chat; say by {option} "
+        "where the text is"
+    )
 
 
 class RetrievalMemory(PlumMemory):

@@ -8,20 +8,19 @@ from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
 from plum_langchain.models import Reply
-from plum_langchain.serving import Request, Serving
+from plum_langchain.serving import PER_CALL, Message, Request, Serving
 
 
 class PlumLLM(Serving, BaseLLM):
     """An LLM that remembers one user's earlier chats; for chains that want a plain LLM.
 
     The prompt is put to the model as one user message through its chat template, since that is
-    how adapters are trained. The user is a field, not a call argument: LangChain's LLM cache
-    ignores call arguments, and one user's answer would come back for another.
+    how adapters are trained.
 
     Key init args:
         plum: The open home (`Plum.llm` fills it in).
-        user_id: Whose memory.
-        memory, k, temperature, top_p, max_tokens, seed, stop: See `ChatPlum`.
+        user_id: Whose memory. May instead be given per call: `invoke(..., user_id="ana")`.
+        memory, k, temperature, top_p, max_tokens, seed, stop: See `ChatPlum`; per call too.
 
     Instantiate:
         ```python
@@ -34,6 +33,9 @@ class PlumLLM(Serving, BaseLLM):
         ```python
         llm.invoke("Which day is my bakery closed?")
         ```
+
+    Raises (on a call):
+        MissingUserError: no user is named and the memory needs one.
     """
 
     @property
@@ -43,6 +45,43 @@ class PlumLLM(Serving, BaseLLM):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return self.identity()
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_model_name"] = self.plum.model_name
+        return params
+
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer prompts; see `BaseLLM.generate`."""
+        bound, rest = self._bound(kwargs)
+        return super(PlumLLM, bound).generate(prompts, stop, callbacks, **rest)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer prompts; see `BaseLLM.agenerate`."""
+        bound, rest = self._bound(kwargs)
+        return await super(PlumLLM, bound).agenerate(prompts, stop, callbacks, **rest)
+
+    def _bound(self, call: dict[str, Any]) -> tuple["PlumLLM", dict[str, Any]]:
+        """This LLM with the call's options as fields, and the call's other arguments.
+
+        LangChain's cache of LLMs keys on the fields and ignores the call's arguments: one user's
+        answer would come back for another.
+        """
+        options = {name: call[name] for name in PER_CALL if call.get(name) is not None}
+        rest = {name: value for name, value in call.items() if name not in PER_CALL}
+        return self.model_copy(update=options) if options else self, rest
 
     def _generate(
         self,
@@ -54,8 +93,7 @@ class PlumLLM(Serving, BaseLLM):
         generations = []
         prompt_tokens = completion_tokens = 0
         for prompt in prompts:
-            request = self._request(prompt, stop)
-            reply = self.plum.engine.chat(request.messages, request.adapter, request.sampling)
+            request, reply = self.reply(_chat(prompt), stop, **kwargs)
             prompt_tokens += reply.prompt_tokens
             completion_tokens += reply.completion_tokens
             generations.append([Generation(text=reply.text, generation_info=_info(request, reply))])
@@ -73,9 +111,7 @@ class PlumLLM(Serving, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        request = self._request(prompt, stop)
-        pieces = self.plum.engine.stream_chat(request.messages, request.adapter, request.sampling)
-        for piece in pieces:
+        for request, piece in self.reply_pieces(_chat(prompt), stop, **kwargs):
             if isinstance(piece, Reply):
                 yield GenerationChunk(text="", generation_info=_info(request, piece))
             else:
@@ -84,9 +120,9 @@ class PlumLLM(Serving, BaseLLM):
                     run_manager.on_llm_new_token(piece, chunk=chunk)
                 yield chunk
 
-    def _request(self, prompt: str, stop: list[str] | None) -> Request:
-        # Call arguments are left out on purpose: see the class.
-        return self.request([{"role": "user", "content": prompt}], stop)
+
+def _chat(prompt: str) -> list[Message]:
+    return [{"role": "user", "content": prompt}]
 
 
 def _info(request: Request, reply: Reply) -> dict[str, Any]:

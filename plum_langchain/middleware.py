@@ -7,17 +7,17 @@ retrieved text into the system message.
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from plum_langchain.chat_models import ChatPlum, message_text
+from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import InvalidInputError, MissingUserError
 from plum_langchain.memories.base import check_memory_name, with_snippets
-from plum_langchain.session import Turn
+from plum_langchain.session import Turn, check_id
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
@@ -42,6 +42,9 @@ class PlumMiddleware(AgentMiddleware):
         memory: "parametric", "retrieval", "hybrid" or "none" (records, recalls nothing).
         user_id: See above.
         k: Exchanges recalled by retrieval and hybrid.
+
+    Raises:
+        InvalidInputError: a memory, user id or k that can't be.
 
     Example:
         ```python
@@ -74,7 +77,8 @@ class PlumMiddleware(AgentMiddleware):
         super().__init__()
         self.plum = plum
         self.memory = check_memory_name(memory or self.default_memory)
-        self.user_id = user_id
+        plum.memory_named(self.memory, k=k)  # a wrong k is told now, not at the first request
+        self.user_id = check_id(user_id, "user id") if isinstance(user_id, str) else user_id
         self.k = k
 
     def wrap_model_call(
@@ -114,7 +118,7 @@ class PlumMiddleware(AgentMiddleware):
                 "memory='retrieval', which works with any model"
             )
         asked = next(
-            (message_text(m) for m in reversed(request.messages) if isinstance(m, HumanMessage)),
+            (str(m.text) for m in reversed(request.messages) if _said_by_user(m)),
             "",
         )
         snippets = self.plum.memory_named("retrieval", k=self.k).recall(user_id, asked).snippets
@@ -125,16 +129,18 @@ class PlumMiddleware(AgentMiddleware):
     def _record(self, user_id: str, thread_id: str, messages: Sequence[BaseMessage]) -> None:
         turns = []
         for message in messages:
-            if isinstance(message, HumanMessage | AIMessage):
-                text = str(message.text)
-                if text.strip():
-                    role = "user" if isinstance(message, HumanMessage) else "assistant"
-                    turns.append(Turn(role, text, message.id))  # type: ignore[arg-type]
+            text = str(message.text)
+            if not text.strip():
+                continue  # an image, or a bare call of a tool
+            if _said_by_user(message):
+                turns.append(Turn("user", text, message.id))
+            elif isinstance(message, AIMessage):
+                turns.append(Turn("assistant", text, message.id))
         idle = self.plum.settings.idle_seconds
         self.plum.journal.sessions.merge(user_id, thread_id, turns, idle_seconds=idle)
 
     def _who(self, runtime: Any) -> tuple[str, str]:
-        """User and thread of this call. A thread is kept apart from explicitly named sessions."""
+        """User and thread of this call."""
         configurable = _configurable()
         user_id = self._user(runtime, configurable)
         thread = configurable.get("thread_id") or getattr(
@@ -159,7 +165,9 @@ class PlumMiddleware(AgentMiddleware):
         )
         for candidate in candidates:
             if candidate is not None:
-                return str(candidate)
+                # Databases give numbers and UUIDs; anything else that isn't text is a mistake.
+                plain = isinstance(candidate, int | UUID) and not isinstance(candidate, bool)
+                return check_id(str(candidate) if plain else candidate, "user id")
         raise MissingUserError(
             "no user is named for this request; pass PlumMiddleware(plum, user_id=...), "
             'context={"user_id": ...}, or config={"configurable": {"user_id": ...}}'
@@ -187,9 +195,14 @@ def _configurable() -> Mapping[str, Any]:
         return {}
 
 
+def _said_by_user(message: BaseMessage) -> bool:
+    # SummarizationMiddleware puts its summaries into the user's mouth, and marks them.
+    return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
+
+
 def _replies(response: ModelResponse) -> list[BaseMessage]:
     """The model's replies, each with an id, so that the state's copy is known as the same."""
     for message in response.result:
         if message.id is None:
-            message.id = str(uuid.uuid4())
+            message.id = str(uuid4())
     return list(response.result)

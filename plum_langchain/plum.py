@@ -1,17 +1,18 @@
 """Plum: opens a home and hands out everything else."""
 
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.consolidator import ProgressCallback
-from plum_langchain.errors import InvalidInputError
+from plum_langchain.errors import BusyError, InvalidInputError
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.memories import (
@@ -26,7 +27,7 @@ from plum_langchain.memories.answer import Answer, answer, whole_session
 from plum_langchain.memories.base import check_memory_name
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
-from plum_langchain.session import Session, SessionState
+from plum_langchain.session import Session, SessionState, check_id
 from plum_langchain.settings import (
     DEFAULT_MODEL,
     HomeSettings,
@@ -46,16 +47,24 @@ if TYPE_CHECKING:
     from plum_langchain.llms import PlumLLM
     from plum_langchain.middleware import PlumMiddleware
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The receipt of forgetting: what was erased, what was destroyed, what is to be relearned."""
+    """The receipt of forgetting: what was erased, what was destroyed, what is to be relearned.
+
+    `to_relearn` are the sessions that went with the destroyed weights and are in line again.
+    `traces` is None, or says that the erased text may linger in the journal's files (another
+    process was using them) and how to wipe it.
+    """
 
     user_id: str
     sessions: tuple[str, ...]
     generations_destroyed: tuple[int, ...]
     serving: int | None
     to_relearn: tuple[str, ...]
+    traces: str | None = None
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -110,10 +119,15 @@ class Plum:
         self.home = Home(home or os.environ.get("PLUM_HOME") or "~/.plum")
         self.journal = Journal(self.home.journal_url, self.settings)
         self.adapters = AdapterStore(self.home.adapters)
+        self.engine = Engine(self.resolved, self.adapters, self.serving)
+        """Serves chats; its model is loaded at the first request."""
         self._model = model
         self._questions = questions
-        self._embeddings = embeddings
         self._progress = progress
+        self._resolved: ResolvedModel | None = None
+        self._resolving = threading.Lock()
+        self._parametric = Parametric(self.home, self.journal, self.adapters)
+        self._retrieval = Retrieval(self.home, self.journal, embeddings=embeddings)
 
     # -- the LangChain faces -------------------------------------------------------------------
 
@@ -121,12 +135,14 @@ class Plum:
         """The adapted model as a LangChain chat model. See `ChatPlum` for its fields."""
         from plum_langchain.chat_models import ChatPlum
 
+        self._check(user_id, fields)
         return ChatPlum(plum=self, user_id=user_id, **fields)
 
     def llm(self, user_id: str | None = None, **fields: Any) -> "PlumLLM":
         """The adapted model as a LangChain LLM (text in, text out)."""
         from plum_langchain.llms import PlumLLM
 
+        self._check(user_id, fields)
         return PlumLLM(plum=self, user_id=user_id, **fields)
 
     def middleware(self, memory: str = "parametric", **options: Any) -> "PlumMiddleware":
@@ -141,16 +157,23 @@ class Plum:
         """A memory for the chains of langchain-classic. See `PlumMemory` for its fields."""
         from plum_langchain.classic import PlumMemory
 
-        return PlumMemory(
-            plum=self, user_id=user_id, session_id=session_id, memory=memory, **fields
-        )
+        fields = {"memory": memory, **fields}
+        self._check(check_id(user_id, "user id"), fields)
+        check_id(session_id, "session id")
+        return PlumMemory(plum=self, user_id=user_id, session_id=session_id, **fields)
 
     def retrieval(self, k: int = 3) -> "Faces":
-        """The same faces over the Chroma baseline: swap `plum` for `plum.retrieval()`."""
+        """The same faces over the Chroma baseline: swap `plum` for `plum.retrieval()`.
+
+        Raises:
+            InvalidInputError: k is not a positive number.
+        """
+        self.memory_named("retrieval", k=k)
         return Faces(self, "retrieval", k)
 
     def hybrid(self, k: int = 3) -> "Faces":
-        """The same faces over adapter and Chroma together."""
+        """The same faces over adapter and Chroma together; see `retrieval`."""
+        self.memory_named("hybrid", k=k)
         return Faces(self, "hybrid", k)
 
     # -- chats in ------------------------------------------------------------------------------
@@ -231,10 +254,11 @@ class Plum:
             cron: A crontab line in UTC, instead.
             when_idle: Learn a session soon after it has been idle for so many seconds, instead.
             scheduler: Your own APScheduler 3 scheduler to put the job on.
+
+        Raises:
+            InvalidInputError: not exactly one of interval, cron and when_idle, or a wrong one.
         """
-        if when_idle is not None:
-            self.settings = replace(self.settings, idle_seconds=when_idle)
-        return Schedule(
+        schedule = Schedule(
             lambda should_stop: self.consolidate(should_stop=should_stop),
             job_id=f"plum-consolidate-{self.home.owner('schedule')[:12]}",
             interval=interval,
@@ -242,6 +266,9 @@ class Plum:
             when_idle=when_idle,
             scheduler=scheduler,
         )
+        if when_idle is not None:
+            self.settings = replace(self.settings, idle_seconds=when_idle)
+        return schedule
 
     # -- going back ----------------------------------------------------------------------------
 
@@ -278,22 +305,35 @@ class Plum:
         """
         if (session_id is not None) == all_sessions:
             raise InvalidInputError("name one session, or say all_sessions=True; not both")
-        self.journal.sessions.require_user(user_id)
-        index = self._retrieval
-        index.forget(user_id)  # fails early, before anything is changed, if we don't own it
+        sessions = self.journal.sessions
+        sessions.require_user(user_id)
+        if session_id is not None:
+            sessions.get(user_id, session_id)  # a mistyped name must not stop anybody's work
+        self._retrieval.require_ownership()
         with self.journal.jobs.claim(user_id, "forget", patience=30.0) as job:
+            learned = {s.session_id for s in sessions.all(user_id, SessionState.LEARNED)}
+            # The index goes first, so that a crash leaves nothing in it that the journal has
+            # erased, and again, since a search may have made it anew in the meantime.
+            self._retrieval.forget(user_id)
             erased, gone = self.journal.generations.forget(job, session_id)
             self._destroy(user_id, gone)
-            index.forget(user_id)
+            self._retrieval.forget(user_id)
+            # Read under the lease: right after it, a scheduled round may learn them again.
+            waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
+            head = self.journal.generations.head(user_id)
+        traces = None
+        try:
             self.journal.scrub()
-        head = self.journal.generations.head(user_id)
-        again = self.journal.sessions.all(user_id, SessionState.FINISHED)
+        except BusyError as error:  # all is erased; only free space in the files isn't wiped
+            traces = str(error)
+            logger.warning("%s", error)
         return Forgotten(
             user_id=user_id,
             sessions=tuple(erased),
             generations_destroyed=tuple(gone),
             serving=head.number if head else None,
-            to_relearn=tuple(session.session_id for session in again),
+            to_relearn=tuple(name for name in waiting if name in learned),
+            traces=traces,
         )
 
     # -- asking --------------------------------------------------------------------------------
@@ -384,19 +424,17 @@ class Plum:
         Raises:
             ModelNotFoundError: not to be found.
         """
-        return self._resolved
-
-    @cached_property
-    def _resolved(self) -> ResolvedModel:
-        return resolve_model(self.model_name, progress=self._progress)
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The engine that serves; its model is loaded at the first request."""
-        return Engine(self.resolved, self.adapters, self.serving)
+        with self._resolving:  # a model may have to be converted first: once is enough
+            if self._resolved is None:
+                self._resolved = resolve_model(self.model_name, progress=self._progress)
+            return self._resolved
 
     def memory_named(self, name: str, *, k: int | None = None) -> Memory:
-        """One of the memories by its name."""
+        """One of the memories by its name.
+
+        Raises:
+            InvalidInputError: no memory is called so, or k is not a positive number.
+        """
         kind: MemoryName = check_memory_name(name)
         if kind == "none":
             return Nothing()
@@ -405,13 +443,11 @@ class Plum:
         retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
         return retrieval if kind == "retrieval" else Hybrid(self._parametric, retrieval)
 
-    @cached_property
-    def _parametric(self) -> Parametric:
-        return Parametric(self.home, self.journal, self.adapters)
-
-    @cached_property
-    def _retrieval(self) -> Retrieval:
-        return Retrieval(self.home, self.journal, embeddings=self._embeddings)
+    def _check(self, user_id: str | None, fields: Mapping[str, Any]) -> None:
+        """Refuse in one sentence what pydantic would refuse in five lines."""
+        if user_id is not None:
+            check_id(user_id, "user id")
+        self.memory_named(fields.get("memory", "parametric"), k=fields.get("k"))
 
     def _question_maker(self, questions: "str | QuestionMaker | BaseChatModel") -> QuestionMaker:
         from plum_langchain.questions import question_maker
@@ -422,11 +458,14 @@ class Plum:
         owner = self.home.owner(user_id)
         self.adapters.remove(owner, generations)
         self.adapters.sweep(owner, [g.number for g in self.journal.generations.all(user_id)])
-        if "engine" in self.__dict__:
-            self.engine.drop(owner)
+        self.engine.drop(owner)
 
     def close(self) -> None:
-        """Close the journal. A running schedule must be stopped first."""
+        """Close the journal and let go of the retrieval index.
+
+        A running schedule must be stopped first.
+        """
+        self._retrieval.close()
         self.journal.close()
 
 

@@ -1,18 +1,20 @@
 """What ChatPlum and PlumLLM share: from a face's fields and a call to a request for the engine."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from plum_langchain.adapters import AdapterRef
-from plum_langchain.errors import InvalidInputError, MissingUserError
+from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
-from plum_langchain.models import Sampling
+from plum_langchain.models import Reply, Sampling
 
 Message = dict[str, str]
 
-_PER_CALL = ("user_id", "memory", "k", "temperature", "top_p", "max_tokens", "seed")
+PER_CALL = ("user_id", "memory", "k", "temperature", "top_p", "max_tokens", "seed")
+"""The fields that a call may give instead."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,74 @@ class Serving(BaseModel):
     stop: list[str] | None = None
 
     def identity(self, **call: Any) -> dict[str, Any]:
-        """What an answer depends on besides the prompt.
+        """What an answer depends on besides the prompt and the call's own `stop`.
 
-        The base model, the user, the memory, the adapter generation. Caches key on it, so none
-        ever serves an older generation.
+        The base model, the user of this very home, the memory, the adapter generation, how the
+        reply is drawn. Caches key on it, so none ever serves another user, an older generation or
+        another home's user of the same name.
         """
         options = self._options(call)
-        found = {"model": self.plum.model_name, **options}
-        user_id, memory = options["user_id"], options["memory"]
-        if user_id is not None and memory in ("parametric", "hybrid"):
-            head = self.plum.journal.generations.head(user_id)
-            found["generation"] = head.number if head else None
-        if user_id is not None and memory in ("retrieval", "hybrid"):
-            found["chats"] = self.plum.journal.sessions.version(user_id)
+        plum, user_id, memory = self.plum, options["user_id"], options["memory"]
+        found = {
+            "model": plum.model_name,
+            **options,
+            "max_tokens": self._max_tokens(options),
+            # Not called "stop": LangChain writes the call's own over that.
+            "default_stop": self.stop,
+            "system_prompt": plum.learning.system_prompt,
+        }
+        if user_id is not None and memory != "none":
+            found["owner"] = plum.home.owner(user_id)
+            if memory != "retrieval":
+                head = plum.journal.generations.head(user_id)
+                found["generation"] = (head.number, head.manifest_sha256) if head else None
+            if memory != "parametric":
+                found["chats"] = plum.journal.sessions.version(user_id)
         return found
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Token ids of the served model's own tokenizer, without special tokens around them."""
+        ids: list[int] = self.plum.engine.base.tokenizer(text, add_special_tokens=False)[
+            "input_ids"
+        ]
+        return ids
+
+    def reply(
+        self, messages: list[Message], stop: list[str] | None, **call: Any
+    ) -> tuple[Request, Reply]:
+        """The whole reply to these messages, and the request that was made of them.
+
+        Raises:
+            MissingUserError, InvalidInputError: as `request`.
+            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+        """
+        request, engine = self.request(messages, stop, **call), self.plum.engine
+        try:
+            return request, engine.chat(request.messages, request.adapter, request.sampling)
+        except DamagedAdapterError as error:
+            request = self._anew(request, error, messages, stop, call)
+            return request, engine.chat(request.messages, request.adapter, request.sampling)
+
+    def reply_pieces(
+        self, messages: list[Message], stop: list[str] | None, **call: Any
+    ) -> Iterator[tuple[Request, str | Reply]]:
+        """Like `reply`, piece by piece; the last piece is the whole `Reply`."""
+        request, engine = self.request(messages, stop, **call), self.plum.engine
+        try:
+            for piece in engine.stream_chat(request.messages, request.adapter, request.sampling):
+                yield request, piece
+        except DamagedAdapterError as error:  # found before the first token
+            request = self._anew(request, error, messages, stop, call)
+            for piece in engine.stream_chat(request.messages, request.adapter, request.sampling):
+                yield request, piece
 
     def request(self, messages: list[Message], stop: list[str] | None, **call: Any) -> Request:
         """The request for these messages: recalls, and picks the adapter to answer with.
 
         Raises:
             MissingUserError: the memory needs a user and none is named.
+            InvalidInputError: no messages, or an option that can't be used.
+            BusyError: another process owns the retrieval index.
         """
         options = self._options(call)
         user_id, memory = options["user_id"], options["memory"]
@@ -72,7 +122,7 @@ class Serving(BaseModel):
                 "construction or with the call, or use memory='none' for the base model"
             )
         if not messages:
-            raise InvalidInputError("there are no messages to answer")
+            raise InvalidInputError("there are no messages to answer; give at least one")
         asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
         recalled = plum.memory_named(memory, k=options["k"]).recall(user_id, asked)
         if recalled.adapter or recalled.snippets:
@@ -85,18 +135,36 @@ class Serving(BaseModel):
             adapter=adapter,
             model_name=plum.model_name + suffix,
             sampling=Sampling(
-                max_new_tokens=options["max_tokens"] or plum.serving.max_new_tokens,
+                max_new_tokens=self._max_tokens(options),
                 temperature=options["temperature"],
                 top_p=options["top_p"],
                 seed=options["seed"],
-                stop=tuple(stop or self.stop or ()),
+                stop=tuple(stop if stop is not None else self.stop or ()),
             ),
         )
+
+    def _anew(
+        self,
+        failed: Request,
+        error: DamagedAdapterError,
+        messages: list[Message],
+        stop: list[str] | None,
+        call: dict[str, Any],
+    ) -> Request:
+        """The request once more, if its generation was given up (forgotten, pruned) meanwhile."""
+        request = self.request(messages, stop, **call)
+        if request.adapter == failed.adapter:
+            raise error
+        return request
+
+    def _max_tokens(self, options: dict[str, Any]) -> int:
+        given: int | None = options["max_tokens"]
+        return self.plum.serving.max_new_tokens if given is None else given
 
     def _options(self, call: dict[str, Any]) -> dict[str, Any]:
         return {
             name: value if (value := call.get(name)) is not None else getattr(self, name)
-            for name in _PER_CALL
+            for name in PER_CALL
         }
 
 

@@ -81,7 +81,9 @@ def compare(
     learning = LearningSettings(seed=seed)
     if epochs is not None:
         learning = replace(learning, epochs=epochs)
-    asked = QuestionSettings(max_questions=max_questions, seed=seed)
+    asked = QuestionSettings(seed=seed)
+    if max_questions is not None:
+        asked = replace(asked, max_questions=max_questions)
     with _own_home(ctx, learning=learning, question_settings=asked) as plum:
         if questions == "recorded":
             _check_recorded(exams)

@@ -8,6 +8,7 @@ schedulers on one home are harmless: a user held by one is passed over by the ot
 import atexit
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 _JOB_STORE = "plum"
 """A job store in memory of our own: a caller's scheduler may pickle its jobs into a database, and
 this one holds a live object. What must be durable is in the journal."""
+
+_SECONDS_AT_EXIT = 10.0
+"""How long the end of the program waits for the round under way: a training step is shorter, and
+an LLM call that isn't must not hold up whoever pressed Ctrl-C."""
 
 RunOnce = Callable[[Callable[[], bool]], Any]
 
@@ -45,7 +50,7 @@ class Schedule:
             `stop()` leaves it running. By default a BackgroundScheduler of our own.
 
     Raises:
-        InvalidInputError: not exactly one of interval, cron and when_idle; or a wrong cron line.
+        InvalidInputError: not exactly one of interval, cron and when_idle; or a wrong one.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Schedule:
         when_idle: float | None = None,
         scheduler: "BaseScheduler | None" = None,
     ) -> None:
+        from apscheduler.jobstores.base import JobLookupError
         from apscheduler.schedulers.background import BackgroundScheduler
 
         self._run_once = run_once
@@ -71,9 +77,12 @@ class Schedule:
         self._own = scheduler is None
         self._scheduler = scheduler or BackgroundScheduler(timezone="UTC", daemon=True)
         self._worker = threading.Thread(target=self._work, name="plum-schedule", daemon=True)
-        self._worker.start()
         with contextlib.suppress(ValueError):  # it is there already
             self._scheduler.add_jobstore("memory", alias=_JOB_STORE)
+        # `replace_existing` works at once only on a running scheduler: one that is still to be
+        # started would hold both jobs until then.
+        with contextlib.suppress(JobLookupError):
+            self._scheduler.remove_job(job_id, _JOB_STORE)
         self._scheduler.add_job(
             self._due.set,
             trigger,
@@ -84,9 +93,10 @@ class Schedule:
             max_instances=1,
             misfire_grace_time=None,  # a late round is still wanted
         )
+        self._worker.start()
         if self._own:
             self._scheduler.start()
-        atexit.register(self.stop)
+        atexit.register(self._stop_at_exit)
 
     @property
     def running(self) -> bool:
@@ -117,7 +127,7 @@ class Schedule:
             )
         if self._own and self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        atexit.unregister(self.stop)
+        atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> "Schedule":
         """Scheduling began with construction."""
@@ -131,6 +141,14 @@ class Schedule:
     ) -> None:
         """Stop."""
         self.stop()
+
+    def _stop_at_exit(self) -> None:
+        try:
+            self.stop(timeout=_SECONDS_AT_EXIT)
+        except PlumError:
+            # The journal knows the round by its process: once that is gone, the next worker
+            # takes the session over.
+            logger.warning("the consolidation under way was cut off by the end of the program")
 
     def _work(self) -> None:
         while True:
@@ -167,7 +185,9 @@ def _trigger(interval: float | None, cron: str | None, when_idle: float | None) 
             raise InvalidInputError(
                 f"{cron!r} is not a crontab line ({error}); e.g. '0 3 * * *' for 3 o'clock"
             ) from error
+    if when_idle is not None and not 0 <= when_idle < math.inf:
+        raise InvalidInputError(f"when_idle must be 0 seconds or more, not {when_idle}")
     seconds = interval if interval is not None else max(1.0, (when_idle or 0.0) / 4)
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise InvalidInputError(f"the interval must be more than 0 seconds, not {seconds}")
     return IntervalTrigger(seconds=seconds, timezone="UTC")

@@ -99,12 +99,14 @@ class Jobs:
             return result.rowcount > 0
 
     def running(self) -> list[dict[str, Any]]:
-        """The running jobs, for `plum status`."""
+        """The running jobs, for `plum status`; not those whose worker is gone."""
+        now = datetime.now(UTC)
         with self._database.read() as connection:
             rows = connection.execute(select(_j).where(_j.c.state == "running"))
             return [
                 {"user_id": r.user_id, "kind": r.kind, "owner": r.owner, "since": r.started_at}
                 for r in rows
+                if not _dead(r, now)
             ]
 
     def _deadline(self) -> datetime:

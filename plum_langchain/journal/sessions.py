@@ -94,18 +94,24 @@ class Sessions:
                 self._append(connection, row.id, fresh, now)
             return len(fresh)
 
-    def open_turns(self, user_id: str, thread_id: str) -> list[Turn]:
-        """The turns of the thread's open session; empty when there is none."""
+    def open_turns(
+        self, user_id: str, thread_id: str, *, idle_seconds: float | None = None
+    ) -> list[Turn]:
+        """The turns of the thread's open session; empty when there is none.
+
+        With `idle_seconds` the session that `append` would go on with: none after that silence,
+        even if nobody has finished it yet.
+        """
+        query = select(_s.c.id).where(
+            _s.c.user_id == user_id,
+            _s.c.thread_id == thread_id,
+            _s.c.state == SessionState.OPEN,
+        )
+        if idle_seconds is not None:
+            since = datetime.now(UTC) - timedelta(seconds=idle_seconds)
+            query = query.where(_s.c.updated_at > since)
         with self._database.read() as connection:
-            key = connection.scalar(
-                select(_s.c.id)
-                .where(
-                    _s.c.user_id == user_id,
-                    _s.c.thread_id == thread_id,
-                    _s.c.state == SessionState.OPEN,
-                )
-                .order_by(_s.c.id.desc())
-            )
+            key = connection.scalar(query.order_by(_s.c.id.desc()))
             return [] if key is None else _turns(connection, key)
 
     def finish_thread(self, user_id: str, thread_id: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
+from plum_langchain.journal.database import storable
 from plum_langchain.models.resolve import EMBEDDING_MODEL, resolve_model
 
 
@@ -21,10 +22,16 @@ class LocalEmbeddings(Embeddings):
         self._lock = threading.Lock()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One vector of 384 floats per text (for the default model)."""
+        """One vector of 384 floats per text (for the default model).
+
+        A lone surrogate is read as U+FFFD, as the journal keeps it: tokenizers refuse it.
+        """
         import torch
 
+        if not texts:
+            return []  # needs no weights
         tokenizer, model = self._load()
+        texts = [storable(text) for text in texts]
         vectors: list[list[float]] = []
         for start in range(0, len(texts), 32):
             inputs = tokenizer(

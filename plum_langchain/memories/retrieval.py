@@ -1,20 +1,22 @@
 """The baseline: exchanges of earlier chats in a Chroma index, the nearest put into the prompt.
 
-The index is derived from the journal and brought up to date at every search, so that it never
-misses a chat and never keeps a forgotten one. Embedded Chroma must have one owning process; a
-lock file sees to it.
+A user's index is derived from the journal and brought up to date at every search, so that it
+never misses a chat and never keeps a forgotten one.
 """
 
+import copy
+import hashlib
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import BusyError, InvalidInputError
+from plum_langchain.errors import InvalidInputError
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
+from plum_langchain.journal.database import storable
 from plum_langchain.memories.base import MemoryName, Recalled, Snippet
+from plum_langchain.memories.index import Indexes, Opened
 from plum_langchain.session import Session, SessionState
 
 if TYPE_CHECKING:
@@ -28,40 +30,6 @@ _INDEXED_STATES = (
 )
 
 
-@dataclass
-class _Index:
-    """The Chroma index of one home, shared by everything in this process that uses it."""
-
-    lock_file: Any
-    client: Any
-    guard: threading.RLock
-
-
-_indexes: dict[Path, _Index] = {}
-_indexes_guard = threading.Lock()
-
-
-def _open_index(directory: Path) -> _Index:
-    with _indexes_guard:
-        if directory not in _indexes:
-            import chromadb
-            from filelock import FileLock, Timeout
-
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock_file = FileLock(directory / "owner.lock", timeout=1)
-            try:
-                lock_file.acquire()
-            except Timeout:
-                raise BusyError(
-                    f"the retrieval index {directory} is in use by another process (embedded "
-                    "Chroma allows one); nothing was changed. Stop that process, or ask it"
-                ) from None
-            settings = chromadb.Settings(anonymized_telemetry=False)
-            client = chromadb.PersistentClient(path=str(directory), settings=settings)
-            _indexes[directory] = _Index(lock_file, client, threading.RLock())
-        return _indexes[directory]
-
-
 class Retrieval:
     """Searches the user's own earlier chats and nobody else's.
 
@@ -70,6 +38,9 @@ class Retrieval:
         journal: What it is derived from.
         embeddings: Any LangChain embeddings; by default all-MiniLM-L6-v2, local.
         k: How many exchanges to recall.
+
+    Raises:
+        InvalidInputError: k is not a positive number.
     """
 
     name: MemoryName = "retrieval"
@@ -77,18 +48,20 @@ class Retrieval:
     def __init__(
         self, home: Home, journal: Journal, *, embeddings: "Embeddings | None" = None, k: int = 3
     ) -> None:
-        if k < 1:
-            raise InvalidInputError(f"k must be at least 1, not {k}")
-        self.k = k
+        self.k = _checked(k)
         self._home = home
         self._journal = journal
-        self._embeddings = embeddings
-        self._store: Any = None
+        self._indexes = Indexes(home.retrieval)
+        self._embeddings = _Lazily(embeddings)
 
     def with_k(self, k: int) -> "Retrieval":
-        """The same index, recalling `k` exchanges."""
-        other = Retrieval(self._home, self._journal, embeddings=self._embeddings, k=k)
-        other._store = self._store
+        """The same index, recalling `k` exchanges.
+
+        Raises:
+            InvalidInputError: k is not a positive number.
+        """
+        other = copy.copy(self)
+        other.k = _checked(k)
         return other
 
     def recall(self, user_id: str, query: str) -> Recalled:
@@ -100,81 +73,105 @@ class Retrieval:
 
         Raises:
             BusyError: another process owns the index.
+            InvalidInputError: the index was made with other embeddings.
         """
         owner = self._home.owner(user_id)
-        if not query.strip():
+        # Asked before the sessions are read: a change between the two is seen next time.
+        version = self._journal.sessions.version(user_id)
+        if not version or not query.strip():
             return ()
-        index = _open_index(self._home.retrieval)
-        with index.guard:
-            self._update(user_id, owner)
-            found = self._collection().similarity_search_with_score(
-                query, k=self.k, filter={"owner": owner}
-            )
+        embeddings = self._embeddings.get()
+        # A lone surrogate, which tokenizers and clients refuse, as the journal keeps it.
+        vector = embeddings.embed_query(storable(query))
+        with self._indexes.open(owner, embeddings, len(vector)) as opened:
+            changed = opened.version != version
+            if changed and not self._update(opened, user_id):
+                # A session it holds was forgotten: only a new index is sure to hold none of it.
+                self._indexes.delete(owner)
+                return self.search(user_id, query)
+            search = opened.store.similarity_search_by_vector_with_relevance_scores
+            found = search(vector, k=self.k)
+            if changed:
+                opened.wipe_unused()
+                opened.version = version
         return tuple(
             Snippet(document.page_content, document.metadata["session_id"], float(distance))
             for document, distance in found
         )
 
     def forget(self, user_id: str) -> None:
-        """Drop the exchanges of sessions the journal no longer has.
+        """Delete the user's index; the next search makes a new one of what the journal has.
 
         Raises:
             BusyError: another process owns the index.
         """
-        if (self._home.retrieval / "chroma.sqlite3").exists():
-            with _open_index(self._home.retrieval).guard:
-                self._update(user_id, self._home.owner(user_id))
+        self._indexes.delete(self._home.owner(user_id))
 
-    def _update(self, user_id: str, owner: str) -> None:
-        collection = self._collection()
-        indexed = {
-            metadata["session_id"]
-            for metadata in collection.get(where={"owner": owner}, include=["metadatas"])[
-                "metadatas"
-            ]
-        }
+    def require_ownership(self) -> None:
+        """Make sure that `forget` can delete: only the owning process may.
+
+        Raises:
+            BusyError: another process owns the index.
+        """
+        self._indexes.require_ownership()
+
+    def close(self) -> None:
+        """Let another process own the index."""
+        self._indexes.close()
+
+    def _update(self, opened: Opened, user_id: str) -> bool:
+        """Add the sessions that are not in the index; False if it holds one that it must not."""
+        collection = opened.store._collection
+        metadatas = collection.get(include=["metadatas"])["metadatas"]
+        there = Counter(metadata["session_id"] for metadata in metadatas)
+        # One that was cut off while it was added has fewer parts than it names.
+        whole = {m["session_id"] for m in metadatas if there[m["session_id"]] == m["parts"]}
         sessions = {
             session.session_id: session
             for session in self._journal.sessions.all(user_id)
             if session.state in _INDEXED_STATES
         }
-        for session_id in indexed - sessions.keys():
-            collection.delete(where={"$and": [{"owner": owner}, {"session_id": session_id}]})
-        for session_id in sessions.keys() - indexed:
-            exchanges = list(_exchanges(sessions[session_id]))
-            if exchanges:
-                # Session ids go into metadata, never into Chroma's own ids, which have rules.
-                collection.add_texts(
-                    exchanges,
-                    metadatas=[{"owner": owner, "session_id": session_id}] * len(exchanges),
-                )
+        if there.keys() - sessions.keys():
+            return False
+        _add(opened.store, [s for s in sessions.values() if s.session_id not in whole])
+        return True
 
-    def _collection(self) -> Any:
-        if self._store is None:
-            from langchain_chroma import Chroma
 
+class _Lazily:
+    """The embeddings that were given, or the default ones, made when first needed."""
+
+    def __init__(self, embeddings: "Embeddings | None") -> None:
+        self._embeddings = embeddings
+        self._guard = threading.Lock()
+
+    def get(self) -> "Embeddings":
+        with self._guard:
             if self._embeddings is None:
                 from plum_langchain.memories.embeddings import LocalEmbeddings
 
                 self._embeddings = LocalEmbeddings()
-            index = _open_index(self._home.retrieval)
-            model = str(getattr(self._embeddings, "model", type(self._embeddings).__name__))
-            self._store = Chroma(
-                collection_name="exchanges",
-                embedding_function=self._embeddings,
-                client=index.client,
-                collection_configuration={"hnsw": {"space": "cosine"}},
-                collection_metadata={"embeddings": model},
-            )
-            made_with = (self._store._collection.metadata or {}).get("embeddings", model)
-            if made_with != model:
-                self._store = None
-                raise InvalidInputError(
-                    f"the retrieval index was made with the embeddings {made_with!r}, but "
-                    f"{model!r} is given; use the former, or delete {self._home.retrieval} to "
-                    "index anew"
-                )
-        return self._store
+            return self._embeddings
+
+
+_BATCH = 500
+"""Exchanges added at once: adding syncs to disk, and Chroma takes at most 5461."""
+
+
+def _add(store: Any, sessions: Iterable[Session]) -> None:
+    texts: list[str] = []
+    metadatas: list[dict[str, Any]] = []
+    ids: list[str] = []
+    for session in sessions:
+        exchanges = list(_exchanges(session))
+        # Session ids go into metadata, never into Chroma's own ids, which have rules. By those,
+        # adding a session again replaces what is there of it.
+        name = hashlib.sha256(session.session_id.encode("utf-8")).hexdigest()[:32]
+        texts += exchanges
+        metadatas += [{"session_id": session.session_id, "parts": len(exchanges)}] * len(exchanges)
+        ids += [f"{name}-{part}" for part in range(len(exchanges))]
+    for at in range(0, len(texts), _BATCH):
+        end = at + _BATCH
+        store.add_texts(texts[at:end], metadatas[at:end], ids[at:end])
 
 
 _MAX_CHARACTERS = 1_000
@@ -199,3 +196,9 @@ def _exchanges(session: Session) -> Iterator[str]:
             exchange = []
         if turn is not None:
             exchange.append(f"{'User' if turn.role == 'user' else 'Assistant'}: {turn.content}")
+
+
+def _checked(k: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InvalidInputError(f"k must be a whole number of 1 or more, not {k!r}")
+    return k

@@ -17,6 +17,8 @@ from plum_langchain.questions.facts import answer_in_chat, was_raised
 from plum_langchain.session import Session, Turn
 from plum_langchain.settings import QuestionSettings
 
+ALL = QuestionSettings(max_questions=None)
+
 CHAT = Session(
     "ana",
     "s1",
@@ -33,18 +35,18 @@ FACT: dict[str, Any] = {
 
 
 def test_every_example_gives_balanced_questions(example: Session) -> None:
-    questions = RecordedQuestions().make(example)
+    questions = RecordedQuestions(ALL).make(example)
     kinds = Counter(q.kind for q in questions)
     assert kinds["yes"] == kinds["no_same_slot"] + kinds["no_adjacent"] >= 40
     assert kinds["open"] == kinds["open_unknown"] >= 18
     assert kinds["no_adjacent"] >= 6
     stated = {f["statement"] for f in example.material["facts"]}
     assert stated <= {q.statement for q in questions}  # no fact is lost
-    assert questions == RecordedQuestions().make(example)
+    assert questions == RecordedQuestions(ALL).make(example)
 
 
 def test_the_assistant_can_be_left_out(example: Session) -> None:
-    questions = RecordedQuestions(QuestionSettings(learn_assistant=False)).make(example)
+    questions = RecordedQuestions(replace(ALL, learn_assistant=False)).make(example)
     for question in questions:
         roles = {example.turns[i].role for i in question.evidence}
         assert roles != {"assistant"}, question
@@ -59,7 +61,7 @@ def test_max_questions_covers_every_fact_once(example: Session) -> None:
 
 def test_nothing_recorded() -> None:
     with pytest.raises(QuestionError, match=r"'s1' has no recorded questions .* 'statements'"):
-        RecordedQuestions().make(CHAT)
+        RecordedQuestions(ALL).make(CHAT)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_nothing_recorded() -> None:
 )
 def test_malformed_material_names_session_and_field(material: dict[str, Any], named: str) -> None:
     with pytest.raises(QuestionError, match=named) as caught:
-        RecordedQuestions().make(replace(CHAT, material=material))
+        RecordedQuestions(ALL).make(replace(CHAT, material=material))
     assert "'s1'" in str(caught.value)
 
 
@@ -110,7 +112,7 @@ def test_what_was_raised_after_all() -> None:
 
 
 def test_makers_by_name() -> None:
-    settings = QuestionSettings(seed=3)
+    settings = replace(ALL, seed=3)
     made = question_maker("statements", settings)
     assert isinstance(made, StatementQuestions) and made.settings is settings
     assert question_maker("recorded").name == "recorded"

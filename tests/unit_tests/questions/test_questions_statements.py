@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,8 @@ from plum_langchain.questions.sentences import MAX_BYTES
 from plum_langchain.questions.statements import MAX_STATEMENTS
 from plum_langchain.session import UNKNOWN_ANSWER, Question, Session, Turn
 from plum_langchain.settings import QuestionSettings
+
+ALL = QuestionSettings(max_questions=None)
 
 
 def session(*turns: str, session_id: str = "s") -> Session:
@@ -43,15 +46,15 @@ BAKERY = session(
 
 
 def test_every_example_gives_balanced_questions(example: Session) -> None:
-    questions = StatementQuestions().make(example)
+    questions = StatementQuestions(ALL).make(example)
     check(questions)
     kinds = Counter(q.kind for q in questions)
     assert all(kinds[kind] >= 5 for kind in ("yes", "no_same_slot", "no_adjacent", "open"))
-    assert questions == StatementQuestions().make(example)
+    assert questions == StatementQuestions(ALL).make(example)
 
 
 def test_the_bakery() -> None:
-    made = {q.question: q.answer for q in StatementQuestions().make(BAKERY)}
+    made = {q.question: q.answer for q in StatementQuestions(ALL).make(BAKERY)}
     assert made["Do I own a small bakery in Porto?"] == "Yes"
     assert made["Did I tell you that I own a small bakery in Porto?"] == "Yes"
     assert made["What did I tell you about the small bakery?"] == "You own a small bakery in Porto."
@@ -72,7 +75,7 @@ def test_it_is_a_question_maker() -> None:
 
 def test_seeds_differ_and_are_repeatable() -> None:
     runs = [
-        [tuple(StatementQuestions(QuestionSettings(seed=s)).make(BAKERY)) for s in range(4)]
+        [tuple(StatementQuestions(replace(ALL, seed=s)).make(BAKERY)) for s in range(4)]
         for _ in range(2)
     ]
     assert runs[0] == runs[1]
@@ -80,7 +83,7 @@ def test_seeds_differ_and_are_repeatable() -> None:
 
 
 def test_the_assistant_can_be_left_out() -> None:
-    questions = StatementQuestions(QuestionSettings(learn_assistant=False)).make(BAKERY)
+    questions = StatementQuestions(replace(ALL, learn_assistant=False)).make(BAKERY)
     check(questions)
     assert {q.evidence for q in questions if q.positive} == {(0,)}
     assert not any("did you " in q.question.casefold() for q in questions)
@@ -94,7 +97,7 @@ def test_max_questions() -> None:
 
 def test_no_answer_is_given_away_by_the_form_of_its_question(example: Session) -> None:
     """Every frame of questions answered No is also one of questions answered Yes."""
-    questions = StatementQuestions().make(example)
+    questions = StatementQuestions(ALL).make(example)
     frames = ("Did I tell you that", "Did I tell you about", "Did you advise me")
     for frame in frames:
         kinds = {q.answer for q in questions if q.question.startswith(frame) and q.closed}
@@ -115,7 +118,7 @@ def test_no_answer_is_given_away_by_the_form_of_its_question(example: Session) -
 )
 def test_nothing_to_ask_about(turns: tuple[str, ...]) -> None:
     with pytest.raises(QuestionError, match="no sentence"):
-        StatementQuestions().make(session(*turns))
+        StatementQuestions(ALL).make(session(*turns))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_nothing_to_ask_about(turns: tuple[str, ...]) -> None:
     ],
 )
 def test_many_scripts(text: str) -> None:
-    questions = StatementQuestions().make(session(text))
+    questions = StatementQuestions(ALL).make(session(text))
     check(questions)
     for question in questions:
         (question.question + question.answer).encode()  # no half surrogates
@@ -153,18 +156,18 @@ HOSTILE = [
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_fifty_thousand_words_in_a_turn(piece: str) -> None:
     text = piece * (50_000 // max(1, len(piece.split())))
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine is no fault of ours
     try:
-        questions = StatementQuestions().make(session(text))
+        questions = StatementQuestions(ALL).make(session(text))
     except QuestionError:
         questions = []
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert len({q.statement for q in questions if q.statement}) <= MAX_STATEMENTS
 
 
 def test_a_sample_stays_short_in_any_script() -> None:
     long = "Я живу в Казани " * 60 + ". " + "我住在上海有两只猫" * 60 + ". " + "I own it and " * 80
-    for question in StatementQuestions().make(session(long)):
+    for question in StatementQuestions(ALL).make(session(long)):
         assert len(question.question.encode()) <= MAX_BYTES + 40
         assert len(question.answer.encode()) <= MAX_BYTES + 40
 
@@ -172,7 +175,7 @@ def test_a_sample_stays_short_in_any_script() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=200), max_size=4), st.integers(0, 5))
 def test_any_text_gives_balanced_questions_or_a_clear_error(turns: list[str], seed: int) -> None:
-    maker = StatementQuestions(QuestionSettings(seed=seed))
+    maker = StatementQuestions(replace(ALL, seed=seed))
     try:
         questions = maker.make(session(*turns))
     except QuestionError:

@@ -1,0 +1,59 @@
+"""A home in which ana and bob have learned adapters, made once and copied for each test."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import FixedQuestions, WordEmbeddings, session
+
+SAID = {
+    "ana": ("My bakery is closed on Mondays.", "Enjoy the day off."),
+    "bob": ("My boat is moored in Porto.", "A fine harbour."),
+}
+
+
+def _open(home: Path, model: Path) -> Any:
+    from plum_langchain import LearningSettings, Plum, ServingSettings
+
+    return Plum(
+        home,
+        model=str(model),
+        questions=FixedQuestions(),
+        embeddings=WordEmbeddings(),
+        learning=LearningSettings(rank=4, alpha=8, epochs=8, learning_rate=2e-2),
+        serving=ServingSettings(device="cpu", max_new_tokens=12),
+    )
+
+
+@pytest.fixture(scope="session")
+def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A closed home; ana and bob have generation 1, which answers otherwise than the base."""
+    home = tmp_path_factory.mktemp("learned") / "home"
+    plum = _open(home, tiny_model)
+    for user, said in SAID.items():
+        plum.add_session(session(user, f"{user}-1", *said))
+    plum.consolidate()
+    plum.close()
+    return home
+
+
+@pytest.fixture(scope="session")
+def served(
+    learned_home: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """The learned home, open for tests that only ask: its model is loaded once."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(learned_home, home)
+    plum = _open(home, tiny_model)
+    yield plum
+    plum.close()
+
+
+@pytest.fixture
+def learned(tmp_path: Path, learned_home: Path, open_plum: Callable[..., Any]) -> Any:
+    """A copy of the learned home, open for a test that changes it."""
+    shutil.copytree(learned_home, tmp_path / "home")
+    return open_plum("home")
