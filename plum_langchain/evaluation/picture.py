@@ -28,9 +28,9 @@ _SHORT = {
     "hybrid": "hybrid",
 }
 _KINDS = (
-    ("yes", "asked about what was said (Yes)"),
-    ("no_adjacent", "about a topic never raised (No)"),
-    ("no_same_slot", "with one value swapped (No)"),
+    ("yes", "what was said (Yes)"),
+    ("no_adjacent", "topic never raised (No)"),
+    ("no_same_slot", "one value swapped (No)"),
     ("open", "open question"),
 )
 
@@ -77,7 +77,7 @@ def _arms(axes: "Axes", comparison: Comparison) -> None:
     axes.set_xticks(range(len(names)), [_SHORT[n] for n in names], fontsize=9)
     _percent_axis(axes)
     axes.axhline(50, color="#333333", linewidth=1, linestyle=":")
-    axes.text(len(names) - 0.45, 51, "guessing", ha="right", fontsize=8, color="#333333")
+    axes.text(len(names) - 0.45, 101, "dotted: guessing", ha="right", fontsize=8, color="#333333")
 
 
 def _kinds(axes: "Axes", comparison: Comparison) -> None:
@@ -97,8 +97,8 @@ def _kinds(axes: "Axes", comparison: Comparison) -> None:
     labels = [title.replace(" (", "\n(") for _, title in _KINDS]
     axes.set_xticks(range(len(_KINDS)), labels, fontsize=9)
     _percent_axis(axes)
-    axes.set_ylim(0, 112)
-    axes.legend(fontsize=8, ncols=len(names), loc="upper center", frameon=False)
+    axes.set_ylim(0, 125)
+    axes.legend(fontsize=8, ncols=3, loc="upper center", frameon=False)
 
 
 def _retention(axes: "Axes", comparison: Comparison) -> None:

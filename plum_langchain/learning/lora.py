@@ -1,8 +1,9 @@
 """LoRA layers put onto a model and taken off again without a trace, in PEFT's format on disk.
 
 PEFT draws initial weights from torch's global generator, which a chat that samples in another
-thread may be using. So the layers are made empty and filled here, from a generator of our own or
-from the generation before.
+thread may be using. So what it draws is given back, and the layers are filled here, from a
+generator of our own or from the generation before. (PEFT can make empty layers, but for that it
+patches torch for all threads, and a model that is loaded meanwhile comes out broken.)
 """
 
 import copy
@@ -36,6 +37,7 @@ def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Ite
             modules than the settings.
         DamagedAdapterError: the parent's weights don't fit the model.
     """
+    import torch
     from peft import get_peft_model
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -43,7 +45,8 @@ def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Ite
     config = _config(parent, settings)
     try:
         try:
-            adapted = get_peft_model(model, config, low_cpu_mem_usage=True)
+            with torch.random.fork_rng(devices=[]):
+                adapted = get_peft_model(model, config)
         except ValueError as error:
             raise InvalidInputError(
                 f"target_modules={settings.target_modules!r} doesn't suit "
@@ -56,7 +59,7 @@ def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Ite
                 f"the weights in {parent} don't fit the layers of {type(model).__name__}; go back "
                 "with Plum.rollback(user_id, generation) to one that fits"
             )
-        set_peft_model_state_dict(adapted, state, low_cpu_mem_usage=True)
+        set_peft_model_state_dict(adapted, state)
         adapted.train()
         yield adapted
     finally:

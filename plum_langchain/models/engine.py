@@ -287,19 +287,20 @@ class Engine:
                 f"({base.resolved.fingerprint}) is open; open the home with "
                 f"model={manifest.base_model!r}, or use another home"
             )
+        import torch
         from peft import PeftModel
 
-        options: dict[str, Any] = {
-            "adapter_name": adapter.name,
-            "torch_device": base.device,
-            "low_cpu_mem_usage": True,  # no random weights are drawn only to be overwritten
-        }
+        options: dict[str, Any] = {"adapter_name": adapter.name, "torch_device": base.device}
         try:
-            if self._attached:
-                self._model.load_adapter(str(adapter.path), **options)
-            else:
-                self._model = PeftModel.from_pretrained(base.model, str(adapter.path), **options)
-                self._model.eval()
+            # PEFT draws random weights and then overwrites them. Its way around that patches torch
+            # for all threads, and a model loaded meanwhile (to learn) comes out broken.
+            with torch.random.fork_rng(devices=[]):
+                if self._attached:
+                    self._model.load_adapter(str(adapter.path), **options)
+                else:
+                    path = str(adapter.path)
+                    self._model = PeftModel.from_pretrained(base.model, path, **options)
+                    self._model.eval()
         except BaseException:
             # PEFT may have left layers half in place (out of memory): begin from a fresh base.
             self._base = self._model = None
