@@ -88,7 +88,9 @@ class Sessions:
                 .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
                 .order_by(_s.c.id, _t.c.position)
             )
-            fresh = unrecorded([_turn(row) for row in rows], turns)
+            theirs = self._said_to_others(connection, user_id, thread_id, turns)
+            own = [turn for turn in turns if turn not in theirs]
+            fresh = unrecorded([_turn(row) for row in rows], own)
             if fresh:
                 row = self._current(connection, user_id, thread_id, None, idle_seconds, now)
                 self._append(connection, row.id, fresh, now)
@@ -299,6 +301,32 @@ class Sessions:
         others = [r.id for r in open_ones if r.id != row.id]
         _set_state(connection, others, SessionState.FINISHED)
         return row
+
+    @staticmethod
+    def _said_to_others(
+        connection: Connection, user_id: str, thread_id: str, turns: Sequence[Turn]
+    ) -> list[Turn]:
+        """Those of `turns` that another user of the same thread has: a checkpoint holds them all.
+
+        The text must agree as well as the id (unless it was forgotten): a client that numbers its
+        messages gives the same ids to everyone, and nobody's message may be lost for that.
+        """
+        ids = [turn.message_id for turn in turns if turn.message_id is not None]
+        rows = connection.execute(
+            select(_t.c.message_id, _t.c.role, _t.c.content)
+            .select_from(_t.join(_s, _t.c.session == _s.c.id))
+            .where(
+                _t.c.message_id.in_(ids),
+                _s.c.thread_id == thread_id,
+                _s.c.user_id != user_id,
+            )
+        )
+        there = {tuple(row) for row in rows}
+        return [
+            turn
+            for turn in turns
+            if there & {(turn.message_id, turn.role, text) for text in (turn.content, "")}
+        ]
 
     def _append(
         self, connection: Connection, key: int, turns: Iterable[Turn], now: datetime

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from plum_langchain.journal.database import storable
+from plum_langchain.models.load import IMPORTING
 from plum_langchain.models.resolve import EMBEDDING_MODEL, resolve_model
 
 
@@ -53,8 +54,9 @@ class LocalEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
     def _load(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
+        with IMPORTING:
+            from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging as transformers_logging
 
         with self._lock:
             if self._loaded is None:

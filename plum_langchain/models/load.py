@@ -1,5 +1,6 @@
 """A base model into memory, on a device and in a dtype chosen sensibly."""
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,11 @@ from plum_langchain.models.resolve import ResolvedModel
 
 if TYPE_CHECKING:
     import torch
+
+
+IMPORTING = threading.Lock()
+"""Held while names are imported from transformers: it makes them lazily, and two threads that do so
+for the first time at once (a chat and a consolidation) find it half made."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,9 @@ def load_model(
         InvalidInputError: the device or dtype can't be used.
         ModelNotFoundError: the directory holds no causal LM that transformers can read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
+    with IMPORTING:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     device = choose_device(device)

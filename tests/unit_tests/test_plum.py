@@ -1,5 +1,6 @@
 """Plum, the object that hands out everything: forgetting, going back, asking, swapping."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import HomeSettings, LearningSettings, Plum
+from plum_langchain import HomeSettings, LearningSettings, Plum, ServingSettings
 from plum_langchain.errors import (
     BusyError,
     InvalidInputError,
@@ -19,7 +20,7 @@ from plum_langchain.errors import (
     UnknownUserError,
 )
 from plum_langchain.session import SessionState
-from tests.tiny import session
+from tests.tiny import FixedQuestions, session
 
 HOSTILE = (
     "../../x",
@@ -48,16 +49,31 @@ def files_with(home: Path, text: str) -> list[str]:
     return [str(f) for f in home.rglob("*") if f.is_file() and text.encode() in f.read_bytes()]
 
 
-@pytest.fixture
-def learned(plum: Any) -> Any:
-    """Ana has learned three sessions, bob one; each a generation."""
+@pytest.fixture(scope="module")
+def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A closed home: ana has learned three sessions, bob one; each a generation."""
+    plum = Plum(
+        tmp_path_factory.mktemp("learned") / "home",
+        model=str(tiny_model),
+        questions=FixedQuestions(),
+        learning=LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3),
+        serving=ServingSettings(device="cpu"),
+    )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))
     plum.add_session(session("ana", "s2", "My zebra is called Quibblewort.", "Nice."))
     plum.add_session(session("ana", "s3", "I keep seven grey geese.", "Seven!"))
     plum.add_session(session("bob", "s1", "My boat is moored in Porto.", "A harbour."))
     done = plum.consolidate()
     assert [(d.user_id, d.generation) for d in done].count(("ana", 3)) == 1
-    return plum
+    plum.close()
+    return plum.home.root
+
+
+@pytest.fixture
+def learned(tmp_path: Path, learned_home: Path, open_plum: Callable[..., Any]) -> Any:
+    """A copy of that home, open."""
+    shutil.copytree(learned_home, tmp_path / "home")
+    return open_plum()
 
 
 # -- forgetting --------------------------------------------------------------------------------
@@ -84,7 +100,11 @@ def test_forgetting_one_session(learned: Any) -> None:
 
 def test_forgetting_everything_of_a_user(learned: Any) -> None:
     learned.memory_named("retrieval").recall("ana", "zebra")
+    for user in ("ana", "bob"):
+        learned.chat_model(user).invoke("zebra")
     receipt = learned.forget("ana", all_sessions=True)
+    (attached,) = learned.engine.attached
+    assert learned.home.owner("bob") in attached  # ana's weights are not in memory either
     assert receipt.sessions == ("s1", "s2", "s3")
     assert receipt.generations_destroyed == (1, 2, 3)
     assert receipt.serving is None and receipt.to_relearn == ()

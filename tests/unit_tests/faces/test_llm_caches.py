@@ -48,6 +48,12 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Watched:
         return Watched(SQLiteCache(str(tmp_path / "cache.db")))
 
 
+@pytest.fixture
+def memory_cache() -> Watched:
+    """Where the kind of cache makes no difference."""
+    return Watched(InMemoryCache())
+
+
 def chat_face(plum: Any, *given: Any, **fields: Any) -> Any:
     return plum.chat_model(*given, **fields)
 
@@ -74,14 +80,14 @@ def test_the_same_user_and_generation_hits(served: Any, cache: Watched, face: An
     assert cache.hits == 3
 
 
-async def test_async_shares_the_cache(served: Any, cache: Watched, face: Any) -> None:
+async def test_async_shares_the_cache(served: Any, memory_cache: Watched, face: Any) -> None:
     ana, bob = (text(face(served, user).invoke(ASK)) for user in ("ana", "bob"))
-    model = face(served, cache=cache)
+    model = face(served, cache=memory_cache)
     assert text(await model.ainvoke(ASK, user_id="ana")) == ana
     assert text(await model.ainvoke(ASK, user_id="bob")) == bob
-    assert cache.hits == 0
+    assert memory_cache.hits == 0
     assert text(await model.ainvoke(ASK, user_id="ana")) == ana
-    assert cache.hits == 1
+    assert memory_cache.hits == 1
 
 
 def test_no_user_gets_anothers_reply(served: Any, cache: Watched, face: Any) -> None:
@@ -120,33 +126,39 @@ def test_no_older_generation_is_ever_served(learned: Any, cache: Watched, face: 
 
 
 def test_a_chat_finished_since_is_a_new_answer_of_retrieval(
-    learned: Any, cache: Watched, face: Any
+    learned: Any, memory_cache: Watched, face: Any
 ) -> None:
-    model = face(learned, "bob", memory="retrieval", cache=cache)
+    model = face(learned, "bob", memory="retrieval", cache=memory_cache)
     before = text(model.invoke("Where is my boat?"))
     assert text(model.invoke("Where is my boat?")) == before
-    assert cache.hits == 1
+    assert memory_cache.hits == 1
     learned.add_session(session("bob", "bob-2", "Where is my boat? In Faro.", "Faro it is."))
     after = text(model.invoke("Where is my boat?"))
-    assert cache.hits == 1
+    assert memory_cache.hits == 1
     assert after == text(face(learned, "bob", memory="retrieval").invoke("Where is my boat?"))
 
 
 def test_two_homes_share_a_cache_but_no_replies(
-    learned: Any, cache: Watched, face: Any, open_plum: Callable[..., Any], learned_home: Path
+    learned: Any,
+    memory_cache: Watched,
+    face: Any,
+    open_plum: Callable[..., Any],
+    learned_home: Path,
 ) -> None:
     """Two customers may each have a user called ana, with a generation 1."""
     other = open_plum("other")
     other.add_session(session("ana", "s1", "I sail to the Azores.", "Fair winds."))
     other.consolidate()
-    mine = text(face(learned, "ana", cache=cache).invoke(ASK))
-    assert text(face(other, "ana", cache=cache).invoke(ASK)) == text(face(other, "ana").invoke(ASK))
-    assert cache.hits == 0
+    mine = text(face(learned, "ana", cache=memory_cache).invoke(ASK))
+    assert text(face(other, "ana", cache=memory_cache).invoke(ASK)) == text(
+        face(other, "ana").invoke(ASK)
+    )
+    assert memory_cache.hits == 0
     # The same home under another path is the same home.
     moved = learned.home.root.with_name("moved")
     shutil.copytree(learned_home, moved)
-    assert text(face(open_plum("moved"), "ana", cache=cache).invoke(ASK)) == mine
-    assert cache.hits == 1
+    assert text(face(open_plum("moved"), "ana", cache=memory_cache).invoke(ASK)) == mine
+    assert memory_cache.hits == 1
 
 
 @pytest.mark.parametrize(
@@ -159,13 +171,13 @@ def test_two_homes_share_a_cache_but_no_replies(
     ],
 )
 def test_how_a_reply_is_drawn_tells_replies_apart(
-    served: Any, cache: Watched, face: Any, changed: dict[str, Any]
+    served: Any, memory_cache: Watched, face: Any, changed: dict[str, Any]
 ) -> None:
-    plain = face(served, "ana", cache=cache).invoke(ASK)
+    plain = face(served, "ana", cache=memory_cache).invoke(ASK)
     expected = text(face(served, "ana", **changed).invoke(ASK))
     for reply in (
-        face(served, "ana", cache=cache, **changed).invoke(ASK),
-        face(served, "ana", cache=cache).invoke(ASK, **changed),
+        face(served, "ana", cache=memory_cache, **changed).invoke(ASK),
+        face(served, "ana", cache=memory_cache).invoke(ASK, **changed),
     ):
         assert text(reply) == expected
     if "top_p" not in changed:  # which changes nothing at temperature 0

@@ -239,6 +239,9 @@ def test_a_summary_in_the_users_mouth_is_not_the_users(plum: Any) -> None:
         result = agent.invoke(say(f"says {n}"), to())
     assert any("geese" in str(m.content) for m in result["messages"])
     assert recorded(plum) == THREE
+    # A long history that is new to us comes with its summary in front.
+    agent.invoke(say("says 1", "reply 1", "says 2", "reply 2", "says 3"), to("bob"))
+    assert recorded(plum, "bob") and not any("geese" in turn for turn in recorded(plum, "bob"))
 
 
 # -- whose it is -------------------------------------------------------------------------------
@@ -258,7 +261,6 @@ def test_two_users_on_threads_of_one_name_do_not_mix(plum: Any) -> None:
         assert users == [f"user: I am {user}"] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="Sessions.merge takes a thread's messages for its caller's")
 def test_what_another_user_said_in_a_shared_thread_stays_theirs(plum: Any) -> None:
     """A checkpointer keeps one state for a thread, whoever speaks in it."""
     agent = create_agent(

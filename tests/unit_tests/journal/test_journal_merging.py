@@ -1,6 +1,7 @@
 """`merge`: a thread's messages are recorded once, however often and in whatever cut they come."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -104,10 +105,18 @@ def test_nothing_to_merge_begins_no_session(journal: Journal) -> None:
 
 
 def test_ids_of_another_user_or_thread_hide_nothing(journal: Journal) -> None:
+    """A client may number its messages: the same ids for everyone, with other texts."""
+    assert merge(journal, turns("a", "b", ids=True), "ana") == 2
+    numbered = [replace(turn, content=turn.content + "!") for turn in turns("a", "b", ids=True)]
+    assert merge(journal, numbered, "bo") == 2
+    same = turns("a", "b", ids=True)
+    assert journal.sessions.merge("ana", "other", same, idle_seconds=IDLE) == 2
+
+
+def test_what_a_shared_thread_holds_of_another_user_stays_theirs(journal: Journal) -> None:
     thread = turns("a", "b", ids=True)
     assert merge(journal, thread, "ana") == 2
-    assert merge(journal, thread, "bo") == 2
-    assert journal.sessions.merge("ana", "other", thread, idle_seconds=IDLE) == 2
+    assert merge(journal, thread, "bo") == 0
 
 
 def test_forgotten_messages_do_not_come_back(journal: Journal) -> None:
