@@ -63,6 +63,7 @@ class Schedule:
         when_idle: float | None = None,
         scheduler: "BaseScheduler | None" = None,
     ) -> None:
+        from apscheduler.executors.debug import DebugExecutor
         from apscheduler.jobstores.base import JobLookupError
         from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -75,7 +76,13 @@ class Schedule:
         """Why the last round failed; None if it didn't."""
         trigger = _trigger(interval, cron, when_idle)
         self._own = scheduler is None
-        self._scheduler = scheduler or BackgroundScheduler(timezone="UTC", daemon=True)
+        self._scheduler = scheduler or BackgroundScheduler(
+            # Runs the job in the scheduler's own thread: a pool can't be used once the program
+            # ends, and setting an event needs none.
+            executors={"default": DebugExecutor()},
+            timezone="UTC",
+            daemon=True,
+        )
         self._worker = threading.Thread(target=self._work, name="plum-schedule", daemon=True)
         with contextlib.suppress(ValueError):  # it is there already
             self._scheduler.add_jobstore("memory", alias=_JOB_STORE)
