@@ -32,7 +32,7 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(BIN)/plum --home $(DEMO)/home compare examples/chats/ana.jsonl \
-		--questions recorded --sessions 2 --max-questions 24 --epochs 8 \
+		--questions recorded --sessions 1 \
 		--arms floor,retrieval,parametric,hybrid \
 		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
 	@echo
