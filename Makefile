@@ -1,4 +1,4 @@
-# make demo   installs what is needed, learns a person's chats and compares memories (demo/)
+# make demo   installs what is needed, learns a chat of a person's and compares memories (demo/)
 # make test   installs what is needed and runs every check
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=... the build of torch (a range or a URL).

@@ -107,6 +107,12 @@ class QuestionError(PlumError):
     exit_code = 65
 
 
+class DivergedError(PlumError):
+    """Training on a session's questions ended in numbers that aren't any; nothing was saved."""
+
+    exit_code = 65
+
+
 class ChatTemplateError(PlumError):
     """A tokenizer's chat template can't be used to mark question and answer exactly."""
 

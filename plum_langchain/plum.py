@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +194,7 @@ class Plum:
         *,
         questions: "str | QuestionMaker | BaseChatModel | None" = None,
         max_sessions: int | None = None,
+        idle_seconds: float | None = None,
         progress: ProgressCallback | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> list[Consolidated]:
@@ -203,6 +204,8 @@ class Plum:
             user_id: Whose; everyone's by default (users held by another worker are passed over).
             questions: Instead of the one given at construction.
             max_sessions: At most so many of each user.
+            idle_seconds: Finish open sessions that have been idle for so long; by default the
+                home's own `settings.idle_seconds`.
             progress: Called as things happen.
             should_stop: Asked before every training step.
 
@@ -216,7 +219,8 @@ class Plum:
         sessions = self.journal.sessions
         if user_id is not None:
             sessions.require_user(user_id)
-        sessions.finish_idle(self.settings.idle_seconds, user_id=user_id)
+        idle = self.settings.idle_seconds if idle_seconds is None else idle_seconds
+        sessions.finish_idle(idle, user_id=user_id)
         # Sessions still "learning" were left by a worker that died, or are held by a live one;
         # claiming their user tells, and puts the former back in line.
         waiting = sessions.users_with(SessionState.FINISHED, SessionState.LEARNING)
@@ -258,22 +262,22 @@ class Plum:
         Raises:
             InvalidInputError: not exactly one of interval, cron and when_idle, or a wrong one.
         """
-        schedule = Schedule(
-            lambda should_stop: self.consolidate(should_stop=should_stop),
+        return Schedule(
+            lambda should_stop: self.consolidate(idle_seconds=when_idle, should_stop=should_stop),
             job_id=f"plum-consolidate-{self.home.owner('schedule')[:12]}",
             interval=interval,
             cron=cron,
             when_idle=when_idle,
             scheduler=scheduler,
         )
-        if when_idle is not None:
-            self.settings = replace(self.settings, idle_seconds=when_idle)
-        return schedule
 
     # -- going back ----------------------------------------------------------------------------
 
     def rollback(self, user_id: str, generation: int) -> tuple[int, ...]:
         """Serve an earlier generation; sessions learned since go back in line.
+
+        Generation 0 is the base model: all chats are learned anew from the journal, which is the
+        way out when an adapter is damaged, lost, or of another base model.
 
         Returns:
             The generations given up.

@@ -15,8 +15,8 @@ CONFIG = "adapter_config.json"
 FORMAT = 1
 
 _REMEDY = (
-    "go back with Plum.rollback(user_id, generation) to one that is whole; the chats learned since "
-    "are still in the journal and will be learned again"
+    "go back with Plum.rollback(user_id, generation) to one that is whole (0: begin anew); the "
+    "chats learned since are still in the journal and will be learned again"
 )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import typer
 
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import app
+from plum_langchain.cli.learning import chat_model_errors
 from plum_langchain.errors import InvalidInputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -73,9 +75,8 @@ def compare(
     from plum_langchain.settings import LearningSettings, QuestionSettings
 
     for path in (json_file, picture, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            # Said now, not after minutes of learning.
-            raise MissingFileError(f"{path} can't be written: its directory is not there; make it")
+        if path is not None:
+            _check_writable(path)
     exams = read_exams(files, max_sessions=sessions)
     wanted = [arm.strip() for arm in arms.split(",")] if arms is not None else list(ARMS)
     learning = LearningSettings(seed=seed)
@@ -88,14 +89,16 @@ def compare(
         if questions == "recorded":
             _check_recorded(exams)
         with reports.ComparingDisplay() as display:
-            found = run(
-                plum,
-                exams,
-                arms=wanted,
-                questions=questions,
-                learning=display.learning,
-                asking=display.asking,
-            )
+            with chat_model_errors(questions):
+                found = run(
+                    plum,
+                    exams,
+                    arms=wanted,
+                    questions=questions,
+                    learning=display.learning,
+                    asking=display.asking,
+                )
+    terminal.print_rich(to_samples(found), to_table(found))
     if json_file is not None:
         text = json.dumps(to_json(found), ensure_ascii=False, indent=1, default=str)
         json_file.write_text(text + "\n", "utf-8")
@@ -105,13 +108,22 @@ def compare(
         from plum_langchain.evaluation.picture import draw
 
         draw(found, picture)
-    terminal.print_rich(to_samples(found), to_table(found))
     if found.seconds_per_session is not None:
         size = reports.size(found.adapter_bytes or 0)
         terminal.show(
             f"Learning took {found.seconds_per_session:.0f} s a session; the adapter is {size}."
         )
     reports.show_failed(found.consolidated)
+
+
+def _check_writable(path: Path) -> None:
+    """Say now what would stop us from writing after minutes of learning."""
+    if not path.absolute().parent.is_dir():
+        raise MissingFileError(f"{path} can't be written: its directory is not there; make it")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise MissingFileError(
+            f"{path} can't be written: it is a directory, or you may not write there; name another"
+        )
 
 
 @contextlib.contextmanager

@@ -68,7 +68,9 @@ def _confirmed(user: str, doomed: list[Session]) -> bool:
 def rollback(
     ctx: typer.Context,
     user: User,
-    generation: Annotated[int, typer.Option(min=1, metavar="N", help="The one to serve again.")],
+    generation: Annotated[
+        int, typer.Option(min=0, metavar="N", help="The one to serve again; 0: the base model.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Serve an earlier generation; sessions learned since go back in line."""
@@ -79,8 +81,9 @@ def rollback(
         document = {"user": user, "serving": generation, "generations_destroyed": destroyed}
         terminal.show_json({**document, "waiting": waiting})
     else:
+        serving = f"Generation {generation} of {user}" if generation else "The base model"
         given_up = ", ".join(map(str, destroyed)) or "none"
         terminal.show(
-            f"Generation {generation} of {user} is served (given up: {given_up}); "
+            f"{serving} is served (given up: {given_up}); "
             f"{terminal.count(waiting, 'session')} in line to be learned."
         )

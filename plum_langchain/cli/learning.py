@@ -1,5 +1,7 @@
 """Learning: `plum consolidate`, `plum retry`."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +9,7 @@ import typer
 
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import AnyUser, AsJson, User, app
-from plum_langchain.errors import StoppedError
+from plum_langchain.errors import PlumError, StoppedError
 from plum_langchain.session import SessionState
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def consolidate(
         with terminal.Interrupts(notice) as interrupts:
             display = reports.LearningDisplay(interrupts.asked)
             try:
-                with display:
+                with display, chat_model_errors(questions):
                     results = plum.consolidate(
                         user,
                         questions=questions,
@@ -80,6 +82,28 @@ def consolidate(
             _say_nothing_to_learn(plum, user)
     if any(result.state == "failed" for result in results):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def chat_model_errors(questions: str) -> Iterator[None]:
+    """Turn what a named chat model raises (each provider has its own errors) into a sentence.
+
+    Raises:
+        PlumError: the chat model failed; sessions are still in line.
+    """
+    try:
+        yield
+    except PlumError:
+        raise
+    except Exception as error:
+        if questions in ("statements", "recorded"):
+            raise  # no chat model was asked: a bug of ours
+        why = " ".join(str(error).split())[:300]
+        raise PlumError(
+            f"the chat model {questions!r} that makes the questions failed "
+            f"({type(error).__name__}: {why}); nothing was lost. Check its key, name and network, "
+            "or use --questions statements"
+        ) from error
 
 
 def _say_nothing_to_learn(plum: "Plum", user: str | None) -> None:

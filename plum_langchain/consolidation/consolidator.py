@@ -20,9 +20,10 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import (
     BusyError,
     ChatTemplateError,
-    DamagedAdapterError,
+    DivergedError,
     InvalidInputError,
     LeaseLostError,
+    ModelNotFoundError,
     PlumError,
     QuestionError,
     StoppedError,
@@ -115,7 +116,8 @@ class Consolidator:
             skip_busy: Pass over users whom another worker holds or claims, instead of raising.
 
         Whatever is raised, what was published stays and the session at hand goes back in line.
-        Trouble with one user's adapter keeps nobody else waiting: it is raised at the end.
+        Trouble with one user (a damaged adapter, an LLM that refuses a chat) keeps nobody else
+        waiting: the first of it is raised at the end.
 
         Raises:
             InvalidInputError: max_sessions is not a positive number.
@@ -123,12 +125,13 @@ class Consolidator:
             BusyError: another worker holds a user.
             WrongBaseModelError: a user's adapter belongs to another base model.
             DamagedAdapterError: a user's adapter is not what was published.
-            ChatTemplateError: the base model's chat template can't be used.
+            ChatTemplateError, ModelNotFoundError: the base model can't be used, or isn't there.
+            Exception: whatever else the question maker raises, an LLM's network errors above all.
         """
         if max_sessions is not None and max_sessions < 1:
             raise InvalidInputError(f"max_sessions must be at least 1 or None, not {max_sessions}")
         done: list[Consolidated] = []
-        trouble: PlumError | None = None
+        trouble: Exception | None = None
         progress, should_stop = progress or _silent, should_stop or _never
         try:
             for user_id in users:
@@ -139,8 +142,11 @@ class Consolidator:
                     if not skip_busy or should_stop():
                         raise
                     logger.info("passed over: %s", error)
-                except (WrongBaseModelError, DamagedAdapterError) as error:
-                    logger.error("user %r can't be learned: %s", user_id, error)
+                except (ChatTemplateError, ModelNotFoundError):
+                    raise  # the base model's, and so everybody's
+                except Exception as error:
+                    # Its text may quote a chat, and a log can't be made to forget.
+                    logger.error("user %r can't be learned (%s)", user_id, type(error).__name__)
                     trouble = trouble or error
         finally:
             self._base = None  # half a gigabyte that nothing needs until the next run
@@ -197,7 +203,7 @@ class Consolidator:
             ref, manifest = self._train(
                 session, key, questions, base, parent, maker, progress, stopping
             )
-        except (QuestionError, ChatTemplateError) as error:
+        except (QuestionError, ChatTemplateError, DivergedError) as error:
             return self._failed(job, session, key, error, progress, started)
         self._journal.generations.publish(
             job,
@@ -324,7 +330,8 @@ class Consolidator:
         ended, stop, lost = threading.Event(), threading.Event(), threading.Event()
 
         def beat() -> None:
-            while not ended.wait(self._settings.lease_seconds / 6):
+            # A request to stop (to forget a chat) is seen at a beat, however long the lease.
+            while not ended.wait(min(self._settings.lease_seconds / 6, _MAX_BEAT)):
                 try:
                     if not self._journal.jobs.heartbeat(job):
                         stop.set()
@@ -350,6 +357,8 @@ class Consolidator:
             ended.set()
             thread.join()
 
+
+_MAX_BEAT = 2.0  # seconds between heartbeats, at most
 
 _MAX_REPLAY = 256
 """Questions of earlier sessions considered for replay in one session: more than its batches can

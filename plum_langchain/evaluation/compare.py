@@ -16,7 +16,7 @@ from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, answer_given, summarise
-from plum_langchain.memories.answer import Answer
+from plum_langchain.memories.answer import Answer, whole_session
 from plum_langchain.plum import Plum
 
 Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
@@ -28,6 +28,7 @@ RETRIEVAL_K = (1, 3, 5)
 """Exchanges retrieved; the middle one, the paper's top-3, is the arm's headline."""
 
 _HEADLINE_K = 3
+_ROOM_FOR_ANSWER = 512  # tokens: system prompt, question, template and 64 of an answer
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,12 @@ def compare(
         asking: Called as questions are asked.
 
     Raises:
-        InvalidInputError: an unknown arm, "stranger" with one person, or a home in use.
+        InvalidInputError: an unknown arm, "stranger" with one person, a home in use, or a session
+            too long for the arm "context".
     """
     chosen = _checked(plum, exams, list(arms))
+    if "context" in chosen:
+        _check_context(plum, exams)
     for exam in exams:
         for session in exam.sessions:
             plum.add_session(session)
@@ -182,6 +186,25 @@ def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
             "with the new ones; compare in a home of its own"
         )
     return [arm for arm in get_args(Arm) if arm in arms]
+
+
+def _check_context(plum: Plum, exams: Sequence[Exam]) -> None:
+    """Refuse sessions that don't fit into a prompt now, not after an hour of learning.
+
+    Raises:
+        InvalidInputError: a session is longer than the model's window, less room for an answer.
+    """
+    window = getattr(plum.engine.base.model.config, "max_position_embeddings", None)
+    for exam in exams:
+        for session in exam.sessions:
+            text = whole_session(session).snippets[0].text
+            tokens = plum.engine.count_tokens(text)
+            if window is not None and tokens > window - _ROOM_FOR_ANSWER:
+                raise InvalidInputError(
+                    f"session {session.session_id!r} of {exam.user_id!r} has {tokens} tokens and "
+                    f"doesn't fit into the model's window of {window} with a question; leave out "
+                    "the arm 'context', or the session"
+                )
 
 
 def _with_k(arms: Sequence[Arm]) -> list[str]:

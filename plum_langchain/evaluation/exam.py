@@ -53,7 +53,7 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
         InvalidInputError: somebody has no questions, or a session twice.
     """
     sessions: dict[str, list[Session]] = {}
-    questions: dict[str, list[ExamQuestion]] = {}
+    about: dict[tuple[str, str], list[ExamQuestion]] = {}
     for path in paths:
         for session, record in read_sessions(path):
             theirs = sessions.setdefault(session.user_id, [])
@@ -62,24 +62,19 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
                     f"session {session.session_id!r} of {session.user_id!r} is in the files twice; "
                     "leave one of them out"
                 )
-            if max_sessions is not None and len(theirs) >= max_sessions:
-                continue
             theirs.append(session)
-            questions.setdefault(session.user_id, []).extend(_questions(session, record, path))
-    for user_id, asked in questions.items():
+            about[session.user_id, session.session_id] = _questions(session, record, path)
+    exams = []
+    for user_id, theirs in sessions.items():
+        first = tuple(sorted(theirs, key=lambda session: session.started)[:max_sessions])
+        asked = tuple(q for session in first for q in about[user_id, session.session_id])
         if not asked:
             raise InvalidInputError(
                 f"no session of {user_id!r} has `qa_test` questions, so there is nothing to "
                 "compare by; add them (see examples/chats)"
             )
-    return [
-        Exam(
-            user_id,
-            tuple(sorted(theirs, key=lambda session: session.started)),
-            tuple(questions[user_id]),
-        )
-        for user_id, theirs in sessions.items()
-    ]
+        exams.append(Exam(user_id, first, asked))
+    return exams
 
 
 def _questions(session: Session, record: Mapping[str, Any], path: Path) -> list[ExamQuestion]:

@@ -56,7 +56,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     _kinds(figure.add_subplot(grid[0, 1]), comparison)
     if retained:
         _retention(figure.add_subplot(grid[1, :]), comparison)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def _arms(axes: "Axes", comparison: Comparison) -> None:

@@ -254,6 +254,8 @@ class Generations:
     def rollback(self, job: Job, number: int) -> list[int]:
         """Serve an earlier generation again; sessions learned since go back in line.
 
+        Number 0 is the base model, before the first generation.
+
         Returns:
             The numbers of the generations given up (those after `number`).
 
@@ -262,7 +264,7 @@ class Generations:
         """
         with self._database.write() as connection:
             require_running(connection, job)
-            target = _kept(connection, job.user_id, number)
+            target = _kept(connection, job.user_id, number) if number else None
             return _go_back(connection, job.user_id, target)
 
     def forget(self, job: Job, session_id: str | None) -> tuple[list[str], list[int]]:

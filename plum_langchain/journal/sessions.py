@@ -21,6 +21,9 @@ from plum_langchain.session import Session, SessionState, Turn, check_id
 _s = schema.sessions
 _t = schema.turns
 
+_UNIQUE_LENGTH = 16
+"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
+
 Imported = Literal["added", "unchanged", "forgotten"]
 
 
@@ -308,8 +311,9 @@ class Sessions:
     ) -> list[Turn]:
         """Those of `turns` that another user of the same thread has: a checkpoint holds them all.
 
-        The text must agree as well as the id (unless it was forgotten): a client that numbers its
-        messages gives the same ids to everyone, and nobody's message may be lost for that.
+        The text must agree as well as the id: a client that numbers its messages gives the same
+        ids to everyone, and nobody's message may be lost for that. Where the text was forgotten,
+        an id too long to be a number tells by itself.
         """
         ids = [turn.message_id for turn in turns if turn.message_id is not None]
         rows = connection.execute(
@@ -325,7 +329,11 @@ class Sessions:
         return [
             turn
             for turn in turns
-            if there & {(turn.message_id, turn.role, text) for text in (turn.content, "")}
+            if (turn.message_id, turn.role, turn.content) in there
+            or (
+                len(turn.message_id or "") >= _UNIQUE_LENGTH
+                and (turn.message_id, turn.role, "") in there
+            )
         ]
 
     def _append(

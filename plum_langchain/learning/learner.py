@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import PlumError, QuestionError, StoppedError
+from plum_langchain.errors import DivergedError, QuestionError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample
 from plum_langchain.learning.lora import attached, save
 from plum_langchain.learning.losses import collate, weighted_cross_entropy
@@ -84,7 +84,7 @@ def learn(
         ChatTemplateError: the model's chat template can't be used, or not for these questions.
         InvalidInputError: the model or the parent doesn't suit the settings (`lora.attached`).
         StoppedError: `should_stop` returned True; nothing was saved.
-        PlumError: the training diverged.
+        DivergedError: the training ended in no numbers.
     """
     started = time.perf_counter()
     encoder = Encoder(
@@ -154,7 +154,7 @@ def _step(
     loss = weighted_cross_entropy(logits, ids, weights)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise PlumError(_diverged(f"loss became {value}", settings))
+        raise DivergedError(_diverged(f"loss became {value}", settings))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
     optimizer.step()
@@ -202,7 +202,8 @@ def _share_recalled(
             logits = adapted(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
             p = logits[:, :-1].softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)  # (B, T - 1)
             if not bool(p.isfinite().all()):  # the last step's doing: no loss came after it
-                raise PlumError(_diverged("ended in weights that give no probabilities", settings))
+                what = "ended in weights that give no probabilities"
+                raise DivergedError(_diverged(what, settings))
             for row, sample in enumerate(batch):
                 known += bool((p[row, sample.answer_start - 1 : sample.answer_end - 1] > 0.5).all())
     return known / len(samples)

@@ -84,9 +84,12 @@ def fingerprint(directory: Path) -> str:
     """A short hash of a model's configuration and weights.
 
     Weights may be many gigabytes, so of each file the size and the first and last MiB are read
-    (safetensors keep all names, shapes and offsets in the first).
+    (safetensors keep all names, shapes and offsets in the first). Of the configuration, what says
+    by which version of transformers and from where it was saved plays no part.
     """
-    digest = hashlib.sha256((directory / "config.json").read_bytes())
+    config = json.loads((directory / "config.json").read_bytes())
+    lasting = {k: v for k, v in config.items() if k[0] != "_" and k != "transformers_version"}
+    digest = hashlib.sha256(json.dumps(lasting, sort_keys=True).encode())
     for file in sorted(directory.glob("*.safetensors")):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())

@@ -14,7 +14,7 @@ from plum_langchain.questions.text import SMALL_WORDS, alike, content_words, lis
 from plum_langchain.session import Kind, Question, Session
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
-"""Long enough for any question or answer, short enough to fit a training sample."""
+"""Long enough for any question or answer, and no essay."""
 
 
 class OpenQuestion(BaseModel):

@@ -94,8 +94,8 @@ class LLMQuestions:
             except (ValidationError, QuestionError, ValueError) as error:
                 problem = _problem(error)
             logger.info(
-                "session %r: reply %d of %s can't be used: %s",
-                session.session_id, attempt + 1, self.name, problem,
+                "session %r: reply %d of %s can't be used",
+                session.session_id, attempt + 1, self.name,
             )  # fmt: skip
             # Only the last reply goes back: a row of failures would crowd out the chat.
             repair = HumanMessage(prompts.REPAIR.format(problem=problem))
@@ -228,7 +228,9 @@ def _plain_is_good(line: PlainQuestion, session: Session) -> bool:
 
 
 def _dropped(session: Session, what: str, why: str) -> None:
-    logger.info("session %r: dropped %r: %s", session.session_id, what, why)
+    # Logs at INFO may be kept, and must hold no chat; whoever looks for a cause asks for DEBUG.
+    logger.info("session %r: dropped a question or fact", session.session_id)
+    logger.debug("session %r: dropped %r: %s", session.session_id, what, why)
 
 
 def _check_balance(questions: list[Question]) -> None:

@@ -390,3 +390,19 @@ def test_finishing_a_session_puts_it_in_line(plum: Any) -> None:
     assert states(plum) == {"today": str(SessionState.FINISHED)}
     with pytest.raises(UnknownSessionError):
         plum.finish("ana", "yesterday")
+
+
+def test_rollback_to_the_base_model_begins_anew(learned: Any) -> None:
+    """The way out when the only adapter is damaged: everything is learned from the journal."""
+    for weights in learned.home.adapters.rglob("*.safetensors"):
+        weights.write_bytes(b"damaged")
+    assert learned.rollback("ana", 0) == (1, 2, 3)
+    assert set(states(learned).values()) == {"finished"}
+    assert learned.status()["users"][0]["serving"] is None
+    assert [d.generation for d in learned.consolidate("ana")] == [4, 5, 6]
+
+
+def test_a_schedule_that_waits_for_idleness_leaves_the_homes_own_idle_time(plum: Any) -> None:
+    before = plum.settings.idle_seconds
+    with plum.schedule(when_idle=5.0):
+        assert plum.settings.idle_seconds == before

@@ -53,6 +53,7 @@ def test_without_a_home_nothing_of_the_user_is_touched(
         (["CHATS", "--arms", "telepathy"], 2, "telepathy"),
         (["CHATS", "--arms", "stranger"], 2, "two people"),
         (["CHATS", "--picture", "no/such/place.png"], 66, "its directory is not there"),
+        (["CHATS", "--json", "."], 66, "it is a directory"),
         (["CHATS", "--questions", "no-such-model"], 2, "no-such-model"),
         (["CHATS", "--max-questions", "1"], 2, "max_questions must be at least 2"),
     ],

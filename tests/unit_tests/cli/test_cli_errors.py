@@ -223,3 +223,22 @@ def test_a_full_disk_is_one_sentence(
     assert result.exit_code == 74
     assert "adapter_model.safetensors: No space left on device" in result.stderr
     assert contents(home) == before
+
+
+def test_a_chat_model_that_fails_is_one_sentence_and_loses_nothing(
+    run: Run, chats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        model_name = "far-away"
+
+        def invoke(self, _: object) -> None:
+            raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr("plum_langchain.questions._chat_model", lambda _: Refusing())
+    assert run("import", str(chats)).exit_code == 0
+    result = run("consolidate", "--questions", "far:away")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "'far:away' that makes the questions failed (ConnectionError: no route to host)" in (
+        result.stderr
+    )
+    assert set(states(run).values()) == {"finished"}

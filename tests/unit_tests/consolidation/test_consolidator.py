@@ -530,3 +530,37 @@ def test_pruning_keeps_the_last_generations_on_disk(open_plum: OpenPlum) -> None
 def test_home_settings_that_make_no_sense_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):
         HomeSettings(**wrong)
+
+
+@pytest.mark.parametrize("trouble", [ConnectionError("refused"), RuntimeError("a bug")])
+def test_one_users_trouble_keeps_nobody_else_waiting(
+    open_plum: OpenPlum, trouble: Exception
+) -> None:
+    plum = open_plum()
+    add(plum, "ana", "s1")
+    add(plum, "bob", "s2")
+    for _ in range(2):  # a scheduled round meets the same trouble again and again
+        with pytest.raises(type(trouble)):
+            plum.consolidate(questions=Questions(s1=trouble))
+        assert states(plum) == {"s1": "finished"}
+        assert states(plum, "bob") == {"s2": "learned"}
+
+
+def test_a_session_whose_training_diverges_fails_and_the_next_one_is_learned(
+    open_plum: OpenPlum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plum_langchain.consolidation import consolidator
+    from plum_langchain.errors import DivergedError
+
+    plum, learn, calls = open_plum(), consolidator.learn, []
+
+    def diverging_once(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise DivergedError("the loss became nan")
+        return learn(*arguments, **options)
+
+    monkeypatch.setattr(consolidator, "learn", diverging_once)
+    add(plum, "ana", "s1", "s2")
+    assert [c.state for c in plum.consolidate("ana")] == ["failed", "learned"]
+    assert "nan" in (plum.journal.sessions.get("ana", "s1").reason or "")

@@ -187,3 +187,27 @@ def test_the_exam_never_reaches_the_journal(open_plum: Callable[..., Any]) -> No
     assert exams[0].sessions[0].turns[0].content[:30].encode() in raw
     for question in exams[0].questions:
         assert question.question.encode() not in raw
+
+
+def test_a_session_longer_than_the_window_is_refused_before_anything_is_learned(
+    open_plum: Callable[..., Any], tmp_path: Path
+) -> None:
+    line = records("ana")[0]
+    line["turns"][0]["content"] = "word " * 5_000
+    path = tmp_path / "long.jsonl"
+    path.write_text(json.dumps(line), "utf-8")
+    plum = open_plum()
+    with pytest.raises(InvalidInputError, match="leave out the arm 'context'"):
+        compare(plum, read_exams([path]), arms=["context", "parametric"])
+    assert plum.status()["users"] == []
+
+
+def test_the_first_sessions_are_the_earliest_whatever_their_order_in_the_file(
+    tmp_path: Path,
+) -> None:
+    lines = records("ana")[:3]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in reversed(lines)), "utf-8")
+    (exam,) = read_exams([path], max_sessions=2)
+    assert [s.session_id for s in exam.sessions] == ["ana-s01", "ana-s02"]
+    assert {q.session_id for q in exam.questions} == {"ana-s01", "ana-s02"}

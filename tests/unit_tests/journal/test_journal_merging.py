@@ -153,3 +153,17 @@ def test_a_new_chat_is_never_taken_for_a_forgotten_one(journal: Journal) -> None
 
 def test_roles_tell_equal_texts_apart() -> None:
     assert unrecorded([Turn("assistant", "ok")], [Turn("user", "ok")]) == [Turn("user", "ok")]
+
+
+def test_forgetting_hides_nobody_elses_numbered_messages(journal: Journal) -> None:
+    numbered = [Turn("user", "mine", "1"), Turn("assistant", "yes", "2")]
+    assert merge(journal, numbered, "ana") == 2
+    forget(journal, "t")
+    assert merge(journal, [Turn("user", "other", "1"), Turn("assistant", "no", "2")], "bo") == 2
+
+
+def test_what_was_forgotten_is_not_taken_for_another_users(journal: Journal) -> None:
+    thread = [Turn("user", "mine", "0b9a7c1e-7d0f-4d4e-9a55-3c1b2f7f2d10")]
+    assert merge(journal, thread, "ana") == 1
+    forget(journal, "t")
+    assert merge(journal, thread, "bo") == 0

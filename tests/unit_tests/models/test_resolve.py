@@ -233,3 +233,12 @@ def test_serving_settings_that_make_no_sense_are_refused() -> None:
     for wrong in ({"max_adapters": 0}, {"max_new_tokens": 0}):
         with pytest.raises(InvalidInputError, match=next(iter(wrong))):
             ServingSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_outlives_versions_of_transformers(tmp_path: Path) -> None:
+    prints = []
+    for version, source in (("5.0.0", "here"), ("5.24.0", "there")):
+        config = {"model_type": "llama", "transformers_version": version, "_name_or_path": source}
+        (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+        prints.append(fingerprint(tmp_path))
+    assert prints[0] == prints[1]
