@@ -28,7 +28,12 @@ class LearningSettings:
     rank: int = 16  # PLUM section 4: LoRA r=16
     alpha: int = 64  # PLUM section 4: alpha=64
     target_modules: str | tuple[str, ...] = "all-linear"  # PLUM: all linear layers
-    epochs: int = 10  # PLUM: 10 is best; 20 gives incoherent text
+    upper_layers: float = 1.0  # share of the layers that carry LoRA, from the output down
+    epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
+    # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
+    # None for always `epochs`. `learned_share` of the answers must be.
+    patience: int | None = 1
+    learned_share: float = 1.0
     batch_size: int = 8  # PLUM: batch 8
     answer_weight: float = 10.0  # PLUM's lambda, on question and answer tokens; 1.0 is plain CE
     learning_rate: float = 1e-3  # measured: docs/experiments.md, "Learning rate"
@@ -39,11 +44,26 @@ class LearningSettings:
     max_sample_tokens: int = (
         512  # a question with its answer is ~40 tokens; longer ones are refused
     )
+    packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`
+    dtype: str = (
+        "auto"  # of the frozen weights: bfloat16 where the hardware multiplies it, or named
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
         _require(self.rank > 0, f"rank must be positive, not {self.rank}")
         _require(self.alpha > 0, f"alpha must be positive, not {self.alpha}")
+        _require(
+            0 < self.upper_layers <= 1, f"upper_layers must be in (0, 1], not {self.upper_layers}"
+        )
+        _require(
+            0 < self.learned_share <= 1,
+            f"learned_share must be in (0, 1], not {self.learned_share}",
+        )
+        _require(
+            self.patience is None or self.patience > 0,
+            f"patience must be positive or None, not {self.patience}",
+        )
         _require(self.epochs > 0, f"epochs must be positive, not {self.epochs}")
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
         _require(self.weight_decay >= 0, f"weight_decay must be >= 0, not {self.weight_decay}")
@@ -103,12 +123,17 @@ class HomeSettings:
     keep_generations: int = 3  # pruning keeps the newest N of each user
     lease_seconds: float = 60.0  # a worker not heard of for so long has lost its job
     busy_seconds: float = 10.0  # how long SQLite waits for another writer
+    # How often a session is tried whose question maker raises (an LLM that can't be reached or
+    # refuses) before it is failed. A hiccup is over by the next round or the one after; meanwhile
+    # the user's later sessions wait, since sessions are learned in the order they took place.
+    max_tries: int = 3
 
     def __post_init__(self) -> None:
         _require(
             self.keep_generations >= 1,
             f"keep_generations must be at least 1, not {self.keep_generations}",
         )
+        _require(self.max_tries >= 1, f"max_tries must be at least 1, not {self.max_tries}")
         _require(self.idle_seconds >= 0, f"idle_seconds must be >= 0, not {self.idle_seconds}")
         _require(self.lease_seconds > 0, f"lease_seconds must be > 0, not {self.lease_seconds}")
         _require(self.busy_seconds >= 0, f"busy_seconds must be >= 0, not {self.busy_seconds}")

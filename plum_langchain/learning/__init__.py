@@ -2,7 +2,6 @@
 
 from plum_langchain.learning.encode import Encoder, Sample, find_frame
 from plum_langchain.learning.learner import Learned, StepProgress, learn
-from plum_langchain.learning.losses import collate, weighted_cross_entropy
 from plum_langchain.learning.template import ChatTemplate
 
 __all__ = [
@@ -11,8 +10,6 @@ __all__ = [
     "Learned",
     "Sample",
     "StepProgress",
-    "collate",
     "find_frame",
     "learn",
-    "weighted_cross_entropy",
 ]

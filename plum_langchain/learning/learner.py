@@ -1,8 +1,9 @@
-"""A session's questions into LoRA weights: the plain way of the paper.
+"""A session's questions into LoRA weights.
 
-Padded batches, full logits, AdamW, a fixed number of epochs. A batch holds `replay_per_batch`
-questions of earlier sessions beside the session's own, since LoRA trained on one task after
-another forgets without (arXiv 2506.10943, table on sequential edits).
+AdamW over batches of the session's own questions, each with `replay_per_batch` questions of earlier
+sessions beside them, since LoRA trained on one task after another forgets without (arXiv
+2506.10943, table on sequential edits). It ends when the answers are learned, or after so many
+epochs.
 """
 
 import math
@@ -11,22 +12,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from plum_langchain.errors import DivergedError, QuestionError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample
-from plum_langchain.learning.lora import attached, save
-from plum_langchain.learning.losses import collate, weighted_cross_entropy
 from plum_langchain.session import Question
 from plum_langchain.settings import LearningSettings
 
 if TYPE_CHECKING:
-    import torch
+    from plum_langchain.learning.forward import Forward
 
 
 @dataclass(frozen=True)
 class StepProgress:
-    """Sent to the progress callback after every training step; counts start at 1."""
+    """Sent to the progress callback after every training step; counts start at 1.
+
+    `epochs` and `steps` are upper bounds: learning ends sooner when the answers are learned.
+    """
 
     epoch: int
     epochs: int
@@ -39,9 +41,19 @@ class StepProgress:
 class Learned:
     """What a run of `learn` did.
 
-    `losses` is the mean training loss of each epoch, in nats per weighted token; `recalled` the
-    share of the session's own questions whose answer tokens the adapter now gives with p > 0.5
-    each; `seconds` the wall time.
+    Attributes:
+        epochs: How many were run.
+        steps: How many training steps in all.
+        losses: The mean training loss of each epoch, in nats per weighted token.
+        recalled: The share of the session's own questions whose answer tokens the adapter now
+            gives with p > 0.5 each.
+        seconds: Wall time.
+        ended: Why training ended: "learned" (the answers were recalled, see
+            `LearningSettings.patience`) or "epochs" (that was the bound).
+        forward: How batches went through the model, "packed" or "plain".
+        slow_because: Why not in the quickest way; None if it was.
+        frozen_layers: How many of the lowest layers carry nothing of the adapter.
+        dtype: Of the frozen weights during training.
     """
 
     epochs: int
@@ -49,6 +61,11 @@ class Learned:
     losses: tuple[float, ...]
     recalled: float
     seconds: float
+    ended: Literal["learned", "epochs"]
+    forward: str
+    slow_because: str | None
+    frozen_layers: int
+    dtype: str
 
 
 def learn(
@@ -80,12 +97,15 @@ def learn(
         should_stop: Asked before every step.
 
     Raises:
-        QuestionError: there are no questions, or one of them is empty.
+        QuestionError: there are no questions, or one of them is empty or too long.
         ChatTemplateError: the model's chat template can't be used, or not for these questions.
         InvalidInputError: the model or the parent doesn't suit the settings (`lora.attached`).
         StoppedError: `should_stop` returned True; nothing was saved.
         DivergedError: the training ended in no numbers.
     """
+    from plum_langchain.learning.forward import choose_forward
+    from plum_langchain.learning.lora import attached, save
+
     started = time.perf_counter()
     encoder = Encoder(
         tokenizer,
@@ -96,70 +116,107 @@ def learn(
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
-    with attached(model, parent, settings) as adapted:
-        losses, steps = _train(adapted, own, earlier, settings, tokenizer, progress, should_stop)
-        recalled = _share_recalled(adapted, own, settings, tokenizer)
+    with attached(model, parent, settings) as (adapted, frozen):
+        forward, slow_because = choose_forward(
+            model,
+            [*own, *earlier],
+            packed=settings.packed,
+            frozen=frozen,
+            pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
+        )
+        training = _Training(adapted, forward, settings, progress, should_stop)
+        losses, ended = training.run(own, earlier)
+        adapted.eval()
+        recalled = _share_recalled(forward, own, settings)
         save(adapted, save_to)
-    return Learned(settings.epochs, steps, tuple(losses), recalled, time.perf_counter() - started)
+        return Learned(
+            epochs=len(losses),
+            steps=training.step,
+            losses=tuple(losses),
+            recalled=recalled,
+            seconds=time.perf_counter() - started,
+            ended=ended,
+            forward=forward.name,
+            slow_because=slow_because,
+            frozen_layers=frozen,
+            dtype=str(model.dtype).removeprefix("torch."),
+        )
 
 
-def _train(
-    adapted: Any,
-    own: Sequence[Sample],
-    earlier: Sequence[Sample],
-    settings: LearningSettings,
-    tokenizer: Any,
-    progress: Callable[[StepProgress], None] | None,
-    should_stop: Callable[[], bool] | None,
-) -> tuple[list[float], int]:
-    import torch
+class _Training:
+    """One run of the optimizer over a session."""
 
-    trainable = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    rng = random.Random(settings.seed)
-    fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
-    steps = settings.epochs * math.ceil(len(own) / fresh)
-    step, losses = 0, []
-    for epoch in range(1, settings.epochs + 1):
-        total, batches = 0.0, 0
-        for batch in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
-            if should_stop is not None and should_stop():
-                raise StoppedError(
-                    f"learning was asked to stop at step {step} of {steps}; nothing was saved and "
-                    "the session will be learned again"
-                )
-            loss = _step(adapted, batch, trainable, optimizer, settings, _pad_id(tokenizer))
-            step, batches, total = step + 1, batches + 1, total + loss
-            if progress is not None:
-                progress(StepProgress(epoch, settings.epochs, step, steps, loss))
-        losses.append(total / batches)
-    return losses, step
+    def __init__(
+        self,
+        adapted: Any,
+        forward: "Forward",
+        settings: LearningSettings,
+        progress: Callable[[StepProgress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        import torch
 
+        self._forward = forward
+        self._settings = settings
+        self._progress = progress
+        self._should_stop = should_stop
+        self._trainable = [p for p in adapted.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._trainable,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=self._trainable[0].device.type in ("cpu", "cuda", "mps"),  # one kernel for all
+        )
+        self.step = 0
 
-def _step(
-    adapted: Any,
-    batch: Sequence[Sample],
-    trainable: "list[torch.nn.Parameter]",
-    optimizer: "torch.optim.Optimizer",
-    settings: LearningSettings,
-    pad_id: int,
-) -> float:
-    import torch
+    def run(
+        self, own: Sequence[Sample], earlier: Sequence[Sample]
+    ) -> tuple[list[float], Literal["learned", "epochs"]]:
+        """Train; returns the mean loss of each epoch, and why it ended."""
+        settings = self._settings
+        rng = random.Random(settings.seed)
+        fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
+        steps = settings.epochs * math.ceil(len(own) / fresh)
+        losses: list[float] = []
+        in_a_row = 0
+        for epoch in range(1, settings.epochs + 1):
+            total, batches, recalled = 0.0, 0, 0
+            for new, old in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
+                self._check_stop(steps)
+                loss, known = self._train_on([*new, *old])
+                self.step, batches, total = self.step + 1, batches + 1, total + loss
+                recalled += sum(known[: len(new)])
+                if self._progress is not None:
+                    self._progress(StepProgress(epoch, settings.epochs, self.step, steps, loss))
+            losses.append(total / batches)
+            # Each answer was scored as its batch came up, before that step's own correction: what
+            # is recalled then is known, and asking costs nothing.
+            in_a_row = in_a_row + 1 if recalled >= settings.learned_share * len(own) else 0
+            if settings.patience is not None and in_a_row >= settings.patience:
+                return losses, "learned"
+        return losses, "epochs"
 
-    device = trainable[0].device
-    ids, mask, weights = (tensor.to(device) for tensor in collate(batch, pad_id))
-    logits = adapted(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    loss = weighted_cross_entropy(logits, ids, weights)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise DivergedError(_diverged(f"loss became {value}", settings))
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trainable, settings.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return value
+    def _check_stop(self, steps: int) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise StoppedError(
+                f"learning was asked to stop at step {self.step} of {steps}; nothing was saved and "
+                "the session will be learned again"
+            )
+
+    def _train_on(self, batch: Sequence[Sample]) -> tuple[float, list[bool]]:
+        """One step; returns its loss, and which samples were recalled before it."""
+        import torch
+
+        losses = self._forward(batch)
+        loss = losses.mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(_diverged(f"loss became {value}", self._settings))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._trainable, self._settings.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return value, losses.recalled().tolist()
 
 
 def _diverged(what: str, settings: LearningSettings) -> str:
@@ -175,40 +232,26 @@ def _batches(
     fresh: int,
     replayed: int,
     rng: random.Random,
-) -> Iterator[list[Sample]]:
+) -> Iterator[tuple[list[Sample], list[Sample]]]:
     order = list(own)
     rng.shuffle(order)
     for start in range(0, len(order), fresh):
-        batch = order[start : start + fresh]
-        yield batch + rng.sample(earlier, min(replayed, len(earlier))) if earlier else batch
+        replay = rng.sample(earlier, min(replayed, len(earlier))) if earlier else []
+        yield order[start : start + fresh], replay
 
 
 def _share_recalled(
-    adapted: Any, samples: Sequence[Sample], settings: LearningSettings, tokenizer: Any
+    forward: "Forward", samples: Sequence[Sample], settings: LearningSettings
 ) -> float:
-    """The share of samples whose every answer token has p > 0.5.
-
-    Greedy decoding gives those answers (the criterion of arXiv 2605.30260).
-    """
+    """The share of samples whose every answer token has p > 0.5."""
     import torch
 
-    adapted.eval()
-    device = next(adapted.parameters()).device
     known = 0
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(samples), settings.batch_size):
-            batch = samples[start : start + settings.batch_size]
-            ids, mask, _ = (tensor.to(device) for tensor in collate(batch, _pad_id(tokenizer)))
-            logits = adapted(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
-            p = logits[:, :-1].softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)  # (B, T - 1)
-            if not bool(p.isfinite().all()):  # the last step's doing: no loss came after it
+            losses = forward(samples[start : start + settings.batch_size])
+            if not bool(losses.nll.isfinite().all()):  # the last step's doing: no loss came after
                 what = "ended in weights that give no probabilities"
                 raise DivergedError(_diverged(what, settings))
-            for row, sample in enumerate(batch):
-                known += bool((p[row, sample.answer_start - 1 : sample.answer_end - 1] > 0.5).all())
+            known += int(losses.recalled().sum())
     return known / len(samples)
-
-
-def _pad_id(tokenizer: Any) -> int:
-    # Padding is masked and weightless, so any id will do where a tokenizer has none.
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)

@@ -24,17 +24,21 @@ _NAME = "default"
 
 
 @contextmanager
-def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Iterator[Any]:
+def attached(
+    model: Any, parent: Path | None, settings: LearningSettings
+) -> Iterator[tuple[Any, int]]:
     """`model` with a trainable adapter for the length of the block; afterwards as it was, frozen.
+
+    Yields PEFT's model, and how many of the lowest layers carry nothing of the adapter.
 
     Args:
         model: A causal LM without adapters.
         parent: Directory of the generation to go on from; None starts a fresh adapter.
-        settings: Rank, alpha, modules, and the seed of a fresh adapter.
+        settings: Rank, alpha, modules, layers, and the seed of a fresh adapter.
 
     Raises:
-        InvalidInputError: the model has no such modules, or the parent is of other rank, alpha or
-            modules than the settings.
+        InvalidInputError: the model has no such modules or layers, or the parent is of other rank,
+            alpha, modules or layers than the settings.
         DamagedAdapterError: the parent's weights don't fit the model.
     """
     import torch
@@ -42,7 +46,7 @@ def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Ite
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config = _config(parent, settings)
+    config = _config(model, parent, settings)
     try:
         try:
             with torch.random.fork_rng(devices=[]):
@@ -61,7 +65,7 @@ def attached(model: Any, parent: Path | None, settings: LearningSettings) -> Ite
             )
         set_peft_model_state_dict(adapted, state)
         adapted.train()
-        yield adapted
+        yield adapted, min(config.layers_to_transform or [0])
     finally:
         strip(model)
         model.eval()
@@ -96,34 +100,61 @@ def strip(model: Any) -> None:
         del model.peft_config
 
 
-def _config(parent: Path | None, settings: LearningSettings) -> Any:
+def _config(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
     from peft import LoraConfig
 
-    wanted = settings.target_modules
+    modules, layers = _placed(model, settings)
     if parent is None:
         return LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=0.0,
-            target_modules=wanted if isinstance(wanted, str) else list(wanted),
+            target_modules=modules,
+            layers_to_transform=layers,
             task_type="CAUSAL_LM",
         )
     config = LoraConfig.from_pretrained(str(parent))
-    modules = config.target_modules
+    theirs = config.target_modules
     # "all-linear" and patterns are saved as the names they stood for, so they can't be compared.
-    others = (
-        not isinstance(wanted, str) and not isinstance(modules, str) and {*wanted} != {*modules}
-    )
-    if (config.r, config.lora_alpha) != (settings.rank, settings.alpha) or others:
+    comparable = not isinstance(modules, str) and not isinstance(theirs, str)
+    others = comparable and {*modules} != {*theirs}
+    shape = (config.r, config.lora_alpha, config.layers_to_transform)
+    if shape != (settings.rank, settings.alpha, layers) or others:
         raise InvalidInputError(
-            f"the user's adapter has rank={config.r}, alpha={config.lora_alpha} and "
-            f"target_modules={modules if others else '(the same)'}, but the settings ask for "
-            f"rank={settings.rank}, alpha={settings.alpha}, target_modules={wanted!r}; an adapter "
-            "can't change its shape. Keep to its settings, or learn the chats anew in another home"
+            f"the user's adapter has rank={config.r}, alpha={config.lora_alpha}, "
+            f"target_modules={sorted(theirs) if others else '(the same)'} in "
+            f"{_spelled(config.layers_to_transform)}, but the settings ask for "
+            f"rank={settings.rank}, alpha={settings.alpha}, target_modules="
+            f"{settings.target_modules!r} in {_spelled(layers)}; an adapter can't change its "
+            "shape. Keep to its settings, or learn all chats anew: Plum.rollback(user_id, 0), then "
+            "consolidate"
         )
     config.inference_mode = False
     config.base_model_name_or_path = None  # get_peft_model names the model at hand
     return config
+
+
+def _placed(model: Any, settings: LearningSettings) -> tuple[str | list[str], list[int] | None]:
+    """The modules to adapt, and the layers they are in (None for all)."""
+    from plum_langchain.learning.layers import DecoderLayers
+
+    wanted = settings.target_modules
+    if settings.upper_layers == 1.0:
+        return wanted if isinstance(wanted, str) else list(wanted), None
+    layers = DecoderLayers(model)
+    if wanted == "all-linear":  # PEFT takes no layers beside it
+        wanted = tuple(layers.linear_modules())
+    if isinstance(wanted, str):
+        raise InvalidInputError(
+            f"the pattern target_modules={wanted!r} names its layers itself, so upper_layers="
+            f"{settings.upper_layers} can't choose among them; name modules, or set "
+            "upper_layers=1.0"
+        )
+    return list(wanted), list(range(layers.first_of_upper(settings.upper_layers), len(layers)))
+
+
+def _spelled(layers: list[int] | None) -> str:
+    return "all layers" if layers is None else f"layers {min(layers)} to {max(layers)}"
 
 
 def _initial(empty: "dict[str, torch.Tensor]", seed: int) -> "dict[str, torch.Tensor]":

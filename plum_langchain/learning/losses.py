@@ -1,57 +1,61 @@
-"""The loss of PLUM: cross-entropy over the whole sample, question and answer weighted lambda."""
+"""PLUM's loss: cross-entropy over the whole sample, question and answer weighted lambda."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from plum_langchain.learning.encode import Sample
+import torch
 
-if TYPE_CHECKING:
-    import torch
+_LN_2 = 0.6931471805599453  # -log p of a token with p = 1/2
 
 
-def collate(
-    samples: Sequence[Sample], pad_id: int
-) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """Samples padded on the right into one batch.
+@dataclass(frozen=True)
+class TokenLosses:
+    """What a model made of a batch: one entry for each token it had to predict.
 
-    Returns:
-        ids (B, T) int64, attention mask (B, T) int64, weights (B, T) float32; the weight of a
-        padding token is 0.
+    A token that several samples share (their common prefix) may be one entry, with the sum of
+    their weights.
+
+    Attributes:
+        nll: (N,) float32, -log p of each token, in nats.
+        weights: (N,) float32.
+        sample: (N,) int64, which sample of the batch an answer's token belongs to; -1 for a token
+            that is not part of an answer.
+        samples: How many samples the batch has.
     """
-    import torch
 
-    length = max(len(sample.ids) for sample in samples)
-    ids = torch.full((len(samples), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(samples), length), dtype=torch.long)
-    weights = torch.zeros((len(samples), length), dtype=torch.float32)
-    for row, sample in enumerate(samples):
-        size = len(sample.ids)
-        ids[row, :size] = torch.tensor(sample.ids)
-        mask[row, :size] = 1
-        weights[row, :size] = torch.tensor(sample.weights)
-    return ids, mask, weights
+    nll: torch.Tensor
+    weights: torch.Tensor
+    sample: torch.Tensor
+    samples: int
+
+    def mean(self) -> torch.Tensor:
+        """The training loss: `weighted_mean` of the tokens (PLUM, arXiv 2411.13405, section 3)."""
+        return weighted_mean(self.nll, self.weights)
+
+    def recalled(self) -> torch.Tensor:
+        """(samples,) bool: whether every token of a sample's answer has p > 0.5.
+
+        Greedy decoding gives those answers (the criterion of arXiv 2605.30260).
+        """
+        with torch.no_grad():
+            missed = self.sample[(self.nll >= _LN_2) & (self.sample >= 0)]
+            recalled = torch.ones(self.samples, dtype=torch.bool, device=self.nll.device)
+            recalled[missed] = False
+            return recalled
 
 
-def weighted_cross_entropy(
-    logits: "torch.Tensor", ids: "torch.Tensor", weights: "torch.Tensor"
-) -> "torch.Tensor":
-    """sum_t w_t * -log p(id_t | ids before t) / sum_t w_t, over all samples of a batch.
-
-    With all weights equal it is plain cross-entropy (PLUM, arXiv 2411.13405, section 3).
+def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """-log p of each target, in float32 whatever the logits' dtype.
 
     Args:
-        logits: (B, T, V), of the model run on `ids`.
-        ids: (B, T) int64.
-        weights: (B, T) float; `weights[:, t]` weighs the prediction of `ids[:, t]`. Column 0 is
-            not used: nothing predicts the first token.
+        logits: (N, V); row n predicts target n.
+        targets: (N,) int64.
 
     Returns:
-        A scalar, in nats, in float32 whatever the logits' dtype.
+        (N,) float32, in nats.
     """
-    import torch
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
 
-    targets, target_weights = ids[:, 1:], weights[:, 1:]
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), targets, reduction="none"
-    )
-    return (losses * target_weights).sum() / target_weights.sum()
+
+def weighted_mean(nll: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of all tokens, sum w * -log p / sum w; with equal weights it is plain cross-entropy."""
+    return (nll * weights).sum() / weights.sum()

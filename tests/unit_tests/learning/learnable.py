@@ -20,7 +20,15 @@ OTHERS = [
     Question("What is my sister's name?", "Her name is Ida.", "open", (0,)),
 ]
 
-FAST = LearningSettings(epochs=20, batch_size=4, replay_per_batch=0, learning_rate=5e-3)
+FAST = LearningSettings(
+    epochs=20,
+    batch_size=4,
+    replay_per_batch=0,
+    learning_rate=5e-3,
+    patience=None,
+    upper_layers=1.0,
+    dtype="float32",
+)
 """For models of `make_learnable`, at the paper's rank and alpha."""
 
 

@@ -84,11 +84,82 @@ def test_what_was_done_is_told(learned: tuple[Path, Learned]) -> None:
     _, result = learned
     assert (result.epochs, result.steps, len(result.losses)) == (20, 20, 20)
     assert 0 < result.seconds < 60
+    assert (result.ended, result.forward, result.slow_because) == ("epochs", "packed", None)
+    assert (result.frozen_layers, result.dtype) == (0, "float32")
 
 
 def test_what_is_not_learned_is_not_called_recalled(loaded: LoadedModel, target: Path) -> None:
     result = learn_into(target, loaded, settings=replace(FAST, epochs=1, learning_rate=1e-6))
     assert result.recalled == 0.0
+
+
+def test_packed_and_plain_learn_the_same(
+    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    plain = learn_into(target, loaded, settings=replace(FAST, packed=False, epochs=5))
+    assert plain.forward == "plain"
+    assert plain.losses == pytest.approx(learned[1].losses[:5], rel=1e-3)
+    assert load_file(target / WEIGHTS).keys() == load_file(learned[0] / WEIGHTS).keys()
+
+
+def test_learned_means_done(
+    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path
+) -> None:
+    result = learn_into(target, loaded, settings=replace(FAST, patience=1))
+    assert result.ended == "learned"
+    assert result.epochs < 20
+    assert result.recalled == 1.0
+    # Until then it is the same training.
+    assert result.losses == learned[1].losses[: result.epochs]
+    assert answers(loaded, target, QUESTIONS) == [q.answer for q in QUESTIONS]
+
+
+def test_patience_goes_on_for_so_many_epochs_more(
+    loaded: LoadedModel, target: Path, tmp_path: Path
+) -> None:
+    once = learn_into(target, loaded, settings=replace(FAST, patience=1))
+    thrice = learn_into(tmp_path / "b", loaded, settings=replace(FAST, patience=3))
+    assert thrice.ended == "learned"
+    assert thrice.epochs == once.epochs + 2
+
+
+def test_it_ends_once_the_share_asked_for_is_recalled(loaded: LoadedModel, target: Path) -> None:
+    half = learn_into(target, loaded, settings=replace(FAST, patience=1, learned_share=0.5))
+    assert half.ended == "learned"
+    assert half.recalled >= 0.5
+
+
+def test_what_is_never_learned_ends_with_the_epochs(loaded: LoadedModel, target: Path) -> None:
+    settings = replace(FAST, patience=1, epochs=2, learning_rate=1e-6)
+    assert learn_into(target, loaded, settings=settings).ended == "epochs"
+
+
+def test_only_the_upper_layers_are_adapted_when_told_so(
+    loaded: LoadedModel, tmp_path: Path, target: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    settings = replace(FAST, upper_layers=0.5, epochs=40)  # one of two layers
+    result = learn_into(target, loaded, settings=settings)
+    assert (result.frozen_layers, result.slow_because) == (1, None)
+    assert {key.split(".")[4] for key in load_file(target / WEIGHTS)} == {"1"}
+    assert result.recalled == 1.0
+    assert answers(loaded, target, QUESTIONS) == [q.answer for q in QUESTIONS]  # PEFT loads it
+
+    child = tmp_path / "child"
+    more = learn_into(child, loaded, OTHERS, replace(settings, epochs=1), parent=target)
+    assert more.frozen_layers == 1
+    with pytest.raises(InvalidInputError, match=r"layers 1 to 1, but .* all layers"):
+        learn_into(tmp_path / "other", loaded, OTHERS, FAST, parent=target)
+
+
+def test_a_pattern_of_modules_chooses_its_layers_itself(loaded: LoadedModel, target: Path) -> None:
+    settings = replace(FAST, upper_layers=0.5, target_modules=r".*\.0\.mlp\..*_proj")
+    with pytest.raises(InvalidInputError, match=r"set upper_layers=1\.0"):
+        learn_into(target, loaded, settings=settings)
+    learn_into(target, loaded, settings=replace(settings, upper_layers=1.0, epochs=1))
 
 
 def test_only_peft_s_two_files_are_written(
@@ -296,6 +367,11 @@ def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None
         {"rank": 0},
         {"alpha": -1},
         {"epochs": 0},
+        {"upper_layers": 0.0},
+        {"upper_layers": 1.5},
+        {"patience": 0},
+        {"learned_share": 0.0},
+        {"learned_share": 1.1},
         {"batch_size": 0},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},

@@ -6,101 +6,80 @@ from typing import Any
 import pytest
 import torch
 
-from plum_langchain.learning import Sample, collate, weighted_cross_entropy
+from plum_langchain.learning.losses import TokenLosses, token_nll, weighted_mean
 
 VOCABULARY = 23
 
 
-def sample(generator: torch.Generator, length: int, heavy: float) -> Sample:
-    ids = torch.randint(VOCABULARY, (length,), generator=generator).tolist()
-    picked = torch.rand(length, generator=generator).tolist()
-    weights = tuple(heavy if p < 0.4 else 1.0 for p in picked)
-    return Sample(tuple(ids), weights, length // 2, length)
-
-
-def batch(
-    seed: int, lengths: tuple[int, ...], heavy: float = 10.0
-) -> tuple[list[Sample], torch.Tensor]:
+def tokens(seed: int, number: int, heavy: float = 10.0) -> tuple[torch.Tensor, ...]:
+    """Logits (N, V), targets (N,) and weights (N,) of which some are `heavy`."""
     generator = torch.Generator().manual_seed(seed)
-    samples = [sample(generator, length, heavy) for length in lengths]
-    shape = (len(lengths), max(lengths), VOCABULARY)
-    return samples, 3 * torch.randn(shape, generator=generator)
+    logits = 3 * torch.randn((number, VOCABULARY), generator=generator)
+    targets = torch.randint(VOCABULARY, (number,), generator=generator)
+    picked = torch.rand(number, generator=generator) < 0.4
+    return logits, targets, torch.where(picked, heavy, 1.0)
 
 
-def by_hand(samples: list[Sample], logits: torch.Tensor) -> float:
+def by_hand(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> float:
     """sum w * -log p / sum w, one token after another, in Python's floats."""
     total = weight = 0.0
-    for row, one in enumerate(samples):
-        for t in range(1, len(one.ids)):
-            scores = [float(x) for x in logits[row, t - 1]]
-            log_sum = math.log(sum(math.exp(x) for x in scores))
-            total += one.weights[t] * (log_sum - scores[one.ids[t]])
-            weight += one.weights[t]
+    for row, target, w in zip(logits, targets.tolist(), weights.tolist(), strict=True):
+        scores = [float(x) for x in row]
+        log_sum = math.log(sum(math.exp(x) for x in scores))
+        total += w * (log_sum - scores[target])
+        weight += w
     return total / weight
 
 
-@pytest.mark.parametrize("lengths", [(7,), (9, 9), (3, 12, 2, 8), (2, 30)])
+def loss_of(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return weighted_mean(token_nll(logits, targets), weights)
+
+
+@pytest.mark.parametrize("number", [1, 7, 40])
 @pytest.mark.parametrize("heavy", [10.0, 1.0, 0.25])
-def test_it_equals_the_loss_computed_by_hand(lengths: tuple[int, ...], heavy: float) -> None:
+def test_it_equals_the_loss_computed_by_hand(number: int, heavy: float) -> None:
     for seed in range(3):
-        samples, logits = batch(seed, lengths, heavy)
-        ids, _, weights = collate(samples, pad_id=5)
-        loss = weighted_cross_entropy(logits, ids, weights)
-        assert float(loss) == pytest.approx(by_hand(samples, logits), abs=1e-5)
+        batch = tokens(seed, number, heavy)
+        assert float(loss_of(*batch)) == pytest.approx(by_hand(*batch), abs=1e-5)
 
 
 def test_equal_weights_are_plain_cross_entropy() -> None:
-    samples, logits = batch(1, (11, 11), heavy=1.0)
-    ids, _, weights = collate(samples, pad_id=0)
-    plain = torch.nn.functional.cross_entropy(
-        logits[:, :-1].reshape(-1, VOCABULARY), ids[:, 1:].reshape(-1)
-    )
-    assert float(weighted_cross_entropy(logits, ids, weights)) == pytest.approx(float(plain))
+    logits, targets, ones = tokens(1, 22, heavy=1.0)
+    plain = float(torch.nn.functional.cross_entropy(logits, targets))
+    assert float(loss_of(logits, targets, ones)) == pytest.approx(plain)
     # Only their ratio counts.
-    assert float(weighted_cross_entropy(logits, ids, 7 * weights)) == pytest.approx(float(plain))
+    assert float(loss_of(logits, targets, 7 * ones)) == pytest.approx(plain)
 
 
-def test_padding_changes_nothing() -> None:
-    samples, logits = batch(2, (6, 14))
-    ids, mask, weights = collate(samples, pad_id=3)
-    assert mask.tolist() == [[1] * 6 + [0] * 8, [1] * 14]
-    assert weights[0, 6:].tolist() == [0.0] * 8
-    loss = weighted_cross_entropy(logits, ids, weights)
-
-    logits, wide = logits.clone(), torch.nn.functional.pad(logits, (0, 0, 0, 5))
-    wide_ids = torch.nn.functional.pad(ids, (0, 5), value=9)
-    wide_weights = torch.nn.functional.pad(weights, (0, 5))
-    assert float(weighted_cross_entropy(wide, wide_ids, wide_weights)) == pytest.approx(float(loss))
-    logits[0, 6:] = 1000.0  # whatever the model makes of padding
-    other_ids, _, _ = collate(samples, pad_id=17)
-    assert float(weighted_cross_entropy(logits, other_ids, weights)) == pytest.approx(float(loss))
-
-
-def test_the_first_column_is_not_used() -> None:
-    samples, logits = batch(3, (8, 5))
-    ids, _, weights = collate(samples, pad_id=0)
-    loss = float(weighted_cross_entropy(logits, ids, weights))
-    weights[:, 0] = 1e6
-    ids[:, 0] = 1
-    assert float(weighted_cross_entropy(logits, ids, weights)) == loss
+def test_what_has_no_weight_changes_nothing() -> None:
+    logits, targets, weights = tokens(2, 9)
+    loss = float(loss_of(logits, targets, weights))
+    more, others, _ = tokens(3, 4)
+    padded = (
+        torch.cat([logits, 100 * more]),
+        torch.cat([targets, others]),
+        torch.cat([weights, torch.zeros(4)]),
+    )
+    assert float(loss_of(*padded)) == pytest.approx(loss)
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
 def test_half_precision_logits_give_a_float32_loss(dtype: Any, close: float) -> None:
-    samples, logits = batch(4, (10, 7))
-    ids, _, weights = collate(samples, pad_id=0)
-    loss = weighted_cross_entropy(logits.to(dtype), ids, weights)
+    logits, targets, weights = tokens(4, 17)
+    loss = loss_of(logits.to(dtype), targets, weights)
     assert loss.dtype == torch.float32
-    assert float(loss) == pytest.approx(by_hand(samples, logits), abs=close)
+    assert float(loss) == pytest.approx(by_hand(logits, targets, weights), abs=close)
     # Computed in float32 throughout, not only cast at the end.
-    assert float(loss) == pytest.approx(by_hand(samples, logits.to(dtype).float()), abs=1e-5)
+    exact = by_hand(logits.to(dtype).float(), targets, weights)
+    assert float(loss) == pytest.approx(exact, abs=1e-5)
 
 
-def test_gradients_reach_every_position_that_predicts_something() -> None:
-    samples, logits = batch(5, (4, 6))
-    ids, _, weights = collate(samples, pad_id=0)
-    logits.requires_grad_()
-    weighted_cross_entropy(logits, ids, weights).backward()
-    assert logits.grad is not None
-    moved = logits.grad.abs().sum(-1) > 0
-    assert moved.tolist() == [[True] * 3 + [False] * 3, [True] * 5 + [False]]
+def test_an_answer_is_recalled_when_each_of_its_tokens_is_likelier_than_not() -> None:
+    likely, unlikely = -math.log(0.51), -math.log(0.49)
+    losses = TokenLosses(
+        nll=torch.tensor([9.0, likely, likely, unlikely, likely, 9.0]),
+        weights=torch.ones(6),
+        sample=torch.tensor([-1, 0, 0, 1, 1, -1]),
+        samples=2,
+    )
+    assert losses.recalled().tolist() == [True, False]

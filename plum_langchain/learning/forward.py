@@ -1,0 +1,192 @@
+"""A batch of samples through the model, in two ways that give the same losses and gradients.
+
+`PlainForward` is the paper's way and the one everybody would write: a row for each sample, padded,
+with all logits. `PackedForward` does no more than the same numbers need: all samples of a batch are
+one sequence behind the prefix they share, nothing is padded, logits are made only where a token is
+predicted, and frozen lower layers are run once for each sample instead of at every step.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from plum_langchain.learning.encode import Sample
+from plum_langchain.learning.layers import DecoderLayers
+from plum_langchain.learning.losses import TokenLosses, token_nll
+from plum_langchain.learning.packing import Packed, pack, shared_prefix
+
+logger = logging.getLogger(__name__)
+
+
+class Forward(Protocol):
+    """Runs a batch and tells the loss of every token it had to predict."""
+
+    name: str
+
+    def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
+        """The losses of a batch, differentiable unless gradients are off."""
+        ...
+
+
+class PlainForward:
+    """Separate samples, padded on the right to the longest, with full logits."""
+
+    name = "plain"
+
+    def __init__(self, model: Any, *, pad_id: int = 0) -> None:
+        self._model = model
+        self._pad_id = pad_id  # masked and without weight, so any id will do
+
+    def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
+        """Run a batch; see `Forward`."""
+        shape = (len(batch), max(len(sample.ids) for sample in batch))
+        ids = torch.full(shape, self._pad_id, dtype=torch.long)
+        mask = torch.zeros(shape, dtype=torch.long)
+        weights = torch.zeros(shape)
+        owner = torch.full(shape, -1, dtype=torch.long)
+        for row, sample in enumerate(batch):
+            size = len(sample.ids)
+            ids[row, :size] = torch.tensor(sample.ids)
+            mask[row, :size] = 1
+            weights[row, :size] = torch.tensor(sample.weights)
+            owner[row, sample.answer_start : sample.answer_end] = row
+        ids, mask, weights, owner = (t.to(self._model.device) for t in (ids, mask, weights, owner))
+        logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        nll = token_nll(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        return TokenLosses(nll, weights[:, 1:].flatten(), owner[:, 1:].flatten(), len(batch))
+
+
+class PackedForward:
+    """All samples of a batch in one sequence; see `packing`.
+
+    Args:
+        model: A causal LM for which `why_not_packed` finds no reason.
+        samples: All that will ever be in a batch; what they all begin with is the prefix.
+        frozen: How many of the lower layers carry nothing that is trained. What they make of a
+            sample (T x H numbers) is kept and used at every later step.
+    """
+
+    name = "packed"
+
+    def __init__(self, model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> None:
+        self._model = model
+        self._prefix = shared_prefix(samples)
+        self._frozen = frozen
+        self._layers = DecoderLayers(model) if frozen else None
+        self._below: dict[Sample, torch.Tensor] = {}  # (T, H) of a sample's own tokens
+        self._below_prefix: torch.Tensor | None = None  # (prefix, H)
+
+    def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
+        """Run a batch; see `Forward`."""
+        packed, device = pack(batch, self._prefix), self._model.device
+        inputs = self._inputs(packed)
+        keep = packed.rows.to(device)
+        if self._layers is None:
+            logits = self._model(**inputs, use_cache=False, logits_to_keep=keep).logits
+        else:
+            inputs.pop("input_ids")
+            hidden = self._hidden(batch)
+            with self._layers.without_below(self._frozen):
+                logits = self._model(
+                    inputs_embeds=hidden, **inputs, use_cache=False, logits_to_keep=keep
+                ).logits
+        nll = token_nll(logits[0], packed.targets.to(device))
+        return TokenLosses(nll, packed.weights.to(device), packed.owner.to(device), len(batch))
+
+    def _inputs(self, packed: Packed) -> dict[str, torch.Tensor]:
+        device, dtype = self._model.device, self._model.dtype
+        # Added to the attention's scores: every implementation takes this form of mask.
+        mask = torch.zeros(packed.visible.shape, dtype=dtype)
+        mask.masked_fill_(~packed.visible, torch.finfo(dtype).min)
+        return {
+            "input_ids": packed.ids.to(device),
+            "position_ids": packed.positions.to(device),
+            "attention_mask": mask.to(device),
+        }
+
+    def _hidden(self, batch: Sequence[Sample]) -> torch.Tensor:
+        """What the frozen layers make of a packed batch: (1, T, H)."""
+        fresh = [sample for sample in dict.fromkeys(batch) if sample not in self._below]
+        if fresh:
+            assert self._layers is not None
+            packed = pack(fresh, self._prefix)
+            hidden = self._layers.run_below(self._frozen, **self._inputs(packed))[0]
+            if self._below_prefix is None:
+                self._below_prefix = hidden[: self._prefix].clone()
+            for sample, piece in zip(fresh, packed.pieces, strict=True):
+                self._below[sample] = hidden[piece].clone()
+        assert self._below_prefix is not None
+        return torch.cat([self._below_prefix, *(self._below[sample] for sample in batch)])[None]
+
+
+def choose_forward(
+    model: Any, samples: Sequence[Sample], *, packed: bool, frozen: int, pad_id: int
+) -> tuple[Forward, str | None]:
+    """The quickest way the model allows, and why it is not a quicker one (None if it is the one).
+
+    Args:
+        model: A causal LM, with or without PEFT's layers.
+        samples: All that will be in a batch.
+        packed: False for the plain way, without looking further.
+        frozen: How many of the lower layers nothing is trained in.
+        pad_id: For the plain way.
+    """
+    if not packed:
+        return PlainForward(model, pad_id=pad_id), None
+    reason = why_not_packed(model, samples, frozen=frozen)
+    if reason is None:
+        return PackedForward(model, samples, frozen=frozen), None
+    if frozen and why_not_packed(model, samples, frozen=0) is None:
+        reason = f"the frozen layers are run at every step: {reason}"
+        forward: Forward = PackedForward(model, samples)
+    else:
+        reason = f"samples are padded, not packed: {reason}"
+        forward = PlainForward(model, pad_id=pad_id)
+    logger.warning("%s learns more slowly than it could; %s", type(model).__name__, reason)
+    return forward, reason
+
+
+def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> str | None:
+    """Why `PackedForward` can't be used with this model; None if it can.
+
+    Not read off the model's name but tried: a few of the samples must get the losses they have
+    alone, and none may change because its neighbour in the sequence did.
+    """
+    few = sorted(dict.fromkeys(samples), key=lambda sample: len(sample.ids))[:3]
+    first, last = few[0], few[-1]
+    # The neighbour with other tokens of its own, as many as before.
+    start = shared_prefix(few)
+    other = replace(last, ids=(*last.ids[:start], *reversed(last.ids[start:])))
+    try:
+        with torch.no_grad():
+            alone = _answer_nll(PlainForward(model)(few))
+            together = _answer_nll(PackedForward(model, few, frozen=frozen)(few))
+            beside_last, beside_other = (
+                _answer_nll(PackedForward(model, few, frozen=frozen)([neighbour, first]), 1)
+                for neighbour in (last, other)
+            )
+    # Whatever an architecture does with a mask, positions or half its layers that it can't take.
+    except Exception as error:
+        return f"{type(model).__name__} doesn't take packed samples ({type(error).__name__})"
+    if not torch.allclose(beside_last, beside_other, rtol=0.0, atol=1e-5):
+        return f"{type(model).__name__} lets samples in one sequence see each other"
+    difference = float((alone - together).abs().mean())
+    if not difference <= _TOLERANCE.get(model.dtype, _TOLERANCE_HALF):
+        return (
+            f"{type(model).__name__} gives packed samples other losses than it gives each alone "
+            f"(they differ by {difference:.2g} nats)"
+        )
+    return None
+
+
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, the mean over answer tokens
+_TOLERANCE_HALF = 0.2  # half precision rounds hidden states to 3 digits or fewer
+
+
+def _answer_nll(losses: TokenLosses, sample: int | None = None) -> torch.Tensor:
+    """Of the answers' tokens, in the order of the samples; or of one sample's."""
+    wanted = losses.sample >= 0 if sample is None else losses.sample == sample
+    return losses.nll[wanted]

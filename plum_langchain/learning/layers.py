@@ -1,0 +1,106 @@
+"""A decoder's layers: which carry LoRA, and running only some of them.
+
+When only the upper layers are trained, what the frozen ones below make of a sample is the same in
+every epoch. So a model can be cut in two: the lower part run once, the upper part at every step.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from plum_langchain.errors import InvalidInputError
+
+
+class DecoderLayers:
+    """The stack of equal layers of a causal LM of transformers.
+
+    Args:
+        model: A causal LM; PEFT's layers may be on it.
+
+    Raises:
+        InvalidInputError: it has no such stack.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._decoder = model.get_decoder()
+        depth = model.config.get_text_config().num_hidden_layers
+        stacks = [
+            (name, child)
+            for name, child in self._decoder.named_children()
+            if isinstance(child, torch.nn.ModuleList) and len(child) == depth
+        ]
+        if len(stacks) != 1:
+            raise InvalidInputError(
+                f"{type(model).__name__} has {len(stacks)} stacks of {depth} layers where one was "
+                "expected, so its upper layers can't be told; use LearningSettings("
+                "upper_layers=1.0), which adapts them all"
+            )
+        self._name, self._stack = stacks[0]
+
+    def __len__(self) -> int:
+        return len(self._stack)
+
+    def first_of_upper(self, share: float) -> int:
+        """Index of the first layer of the upper `share` of them; at least one layer is upper."""
+        return len(self) - max(1, math.floor(share * len(self) + 0.5))
+
+    def linear_modules(self) -> list[str]:
+        """The names of linear modules within the layers ("q_proj", "down_proj", ...)."""
+        from transformers.pytorch_utils import Conv1D
+
+        return sorted(
+            {
+                name.rpartition(".")[2]
+                for name, module in self._stack.named_modules()
+                if isinstance(module, torch.nn.Linear | Conv1D)
+            }
+        )
+
+    def run_below(self, number: int, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the first `number` layers make of the inputs, without gradient.
+
+        Args:
+            number: Of layers; with 0 the embeddings as they enter the first.
+            **inputs: The decoder's: `input_ids` (B, T), `attention_mask`, `position_ids`.
+
+        Returns:
+            Hidden states (B, T, H).
+        """
+        end = _End()
+        with self._only(torch.nn.ModuleList([*self._stack[:number], end])), torch.no_grad():
+            self._decoder(**inputs, use_cache=False)
+        if end.hidden is None:
+            raise RuntimeError("the decoder did not run its layers")
+        return end.hidden
+
+    @contextmanager
+    def without_below(self, number: int) -> Iterator[None]:
+        """The model without its first `number` layers, for the length of the block.
+
+        It is then fed by `inputs_embeds`, with what `run_below` returned.
+        """
+        with self._only(self._stack[number:]):
+            yield
+
+    @contextmanager
+    def _only(self, layers: torch.nn.Module) -> Iterator[None]:
+        setattr(self._decoder, self._name, layers)
+        try:
+            yield
+        finally:
+            setattr(self._decoder, self._name, self._stack)
+
+
+class _End(torch.nn.Module):
+    """Stands after the last layer wanted and keeps what comes out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden: torch.Tensor | None = None
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self.hidden = hidden_states
+        return hidden_states

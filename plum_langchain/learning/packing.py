@@ -1,0 +1,85 @@
+"""Several samples as one sequence: the prefix they share once, then what is each one's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from plum_langchain.learning.encode import Sample
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch as one sequence of T tokens that has N tokens to predict.
+
+    Every token has the position it would have in its sample alone, and sees what it would see
+    there: the prefix and its own sample's tokens up to itself. The last token of a sample predicts
+    nothing, so it is left out.
+
+    Attributes:
+        ids: (1, T) int64.
+        positions: (1, T) int64.
+        visible: (1, 1, T, T) bool: whether a token (row) sees another (column).
+        pieces: Where each sample's own tokens stand in the sequence.
+        rows: (N,) int64, the token that predicts; the last of the prefix does for every sample.
+        targets: (N,) int64, what it is to predict.
+        weights: (N,) float32; the prefix's are summed over the samples.
+        owner: (N,) int64, the sample whose answer the target belongs to; -1 if it is no answer's.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    visible: torch.Tensor
+    pieces: tuple[slice, ...]
+    rows: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    owner: torch.Tensor
+
+
+def shared_prefix(samples: Sequence[Sample]) -> int:
+    """How many tokens all samples begin with, at most up to the first answer."""
+    longest = min(sample.answer_start for sample in samples)
+    first = samples[0].ids[:longest]
+    for sample in samples:
+        same = 0
+        while same < len(first) and sample.ids[same] == first[same]:
+            same += 1
+        first = first[:same]
+    return len(first)
+
+
+def pack(samples: Sequence[Sample], prefix: int) -> Packed:
+    """Pack samples that share their first `prefix` tokens."""
+    ids = list(samples[0].ids[:prefix])
+    positions = list(range(prefix))
+    owners_of_tokens = [-1] * prefix
+    pieces = []
+    # Within the prefix each token predicts the next, for all samples at once.
+    rows = list(range(prefix - 1))
+    targets = list(samples[0].ids[1:prefix])
+    weights = [sum(column) for column in zip(*(s.weights[1:prefix] for s in samples), strict=True)]
+    owner = [-1] * len(rows)
+    for number, sample in enumerate(samples):
+        start, own = len(ids), sample.ids[prefix:-1]
+        pieces.append(slice(start, start + len(own)))
+        ids += own
+        positions += range(prefix, prefix + len(own))
+        owners_of_tokens += [number] * len(own)
+        for target in range(max(prefix, 1), len(sample.ids)):
+            rows.append(target - 1 if target == prefix else start + target - 1 - prefix)
+            targets.append(sample.ids[target])
+            weights.append(sample.weights[target])
+            owner.append(number if sample.answer_start <= target < sample.answer_end else -1)
+    place, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
+    visible = ((of[None] == -1) | (of[None] == of[:, None])) & (place[None] <= place[:, None])
+    return Packed(
+        ids=torch.tensor([ids]),
+        positions=place[None],
+        visible=visible[None, None],
+        pieces=tuple(pieces),
+        rows=torch.tensor(rows),
+        targets=torch.tensor(targets),
+        weights=torch.tensor(weights),
+        owner=torch.tensor(owner),
+    )
