@@ -47,8 +47,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy plum_langchain benchmarks
 
+# One worker a core, each with one torch thread (tests/unit_tests/conftest.py).
 unit: $(READY)
-	$(BIN)/python -m pytest tests/unit_tests
+	$(BIN)/python -m pytest tests/unit_tests --numprocesses logical --dist worksteal
 
 integration: $(READY)
 	$(BIN)/python -m pytest tests/integration_tests

@@ -9,6 +9,7 @@ Prints a Markdown table and, with --json, writes everything behind it.
 """
 
 import argparse
+import ast
 import itertools
 import json
 import tempfile
@@ -34,7 +35,7 @@ def main() -> None:
     print(f"machine: {json.dumps(machine())}")
     names = [name for name, _ in varied]
     header = [*names, "seed", "balanced", "95%", "yes", "adjacent", "same slot", "open",
-              "own recalled", "s/session"]  # fmt: skip
+              "own recalled", "epochs", "s/session"]  # fmt: skip
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
@@ -57,7 +58,9 @@ def _run(
         found = compare(plum, exams, arms=arguments.arms, questions=arguments.questions)
         plum.close()
     summary = found.arms["parametric"]
-    recalled = [c.metrics["recalled"] for c in found.consolidated if c.state == "learned"]
+    learned = [c for c in found.consolidated if c.state == "learned"]
+    recalled = [c.metrics["recalled"] for c in learned]
+    epochs = [c.metrics["epochs"] for c in learned]
     low, high = summary.ci95 or (None, None)
     row = [
         percent(summary.balanced_accuracy),
@@ -67,6 +70,7 @@ def _run(
         percent(summary.no_same_slot),
         percent(summary.open),
         f"{sum(recalled) / len(recalled):.2f}",
+        f"{sum(epochs) / len(epochs):.1f}",
         f"{found.seconds_per_session or 0:.0f}",
     ]
     return {
@@ -79,15 +83,16 @@ def _run(
 
 
 def _varied(text: str) -> tuple[str, list[Any]]:
-    """`name=a,b,c` with values of the type of `LearningSettings.name`."""
+    """`name=a,b,c`: a setting and Python literals, or words for one that is text."""
     name, _, values = text.partition("=")
-    kinds = {
-        field.name: type(getattr(LearningSettings(), field.name))
-        for field in fields(LearningSettings)
+    defaults = {
+        field.name: getattr(LearningSettings(), field.name) for field in fields(LearningSettings)
     }
-    if name not in kinds:
-        raise SystemExit(f"{name!r} is no learning setting; they are {', '.join(kinds)}")
-    return name, [kinds[name](value) for value in values.split(",")]
+    if name not in defaults:
+        raise SystemExit(f"{name!r} is no learning setting; they are {', '.join(defaults)}")
+    if isinstance(defaults[name], str):
+        return name, values.split(",")
+    return name, [ast.literal_eval(value) for value in values.split(",")]
 
 
 def _arguments() -> argparse.Namespace:

@@ -107,6 +107,10 @@ class QuestionError(PlumError):
     exit_code = 65
 
 
+class QuestionTooLongError(QuestionError):
+    """A question with its answer takes more tokens than a training sample may."""
+
+
 class DivergedError(PlumError):
     """Training on a session's questions ended in numbers that aren't any; nothing was saved."""
 

@@ -1,18 +1,17 @@
 """Plum: opens a home and hands out everything else."""
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.consolidator import ProgressCallback
-from plum_langchain.errors import BusyError, InvalidInputError
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.faces import Faces
+from plum_langchain.forgetting import Forgetter, Forgotten
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.memories import (
@@ -47,26 +46,6 @@ if TYPE_CHECKING:
     from plum_langchain.llms import PlumLLM
     from plum_langchain.middleware import PlumMiddleware
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """The receipt of forgetting: what was erased, what was destroyed, what is to be relearned.
-
-    `to_relearn` are the sessions that went with the destroyed weights and are in line again.
-    `traces` is None, or says that the erased text may linger in the journal's files (another
-    process was using them) and how to wipe it.
-    """
-
-    user_id: str
-    sessions: tuple[str, ...]
-    generations_destroyed: tuple[int, ...]
-    serving: int | None
-    to_relearn: tuple[str, ...]
-    traces: str | None = None
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
 
 class Plum:
     """A home directory with everything that lives in it.
@@ -83,7 +62,7 @@ class Plum:
         learning: How to train; the paper's numbers by default.
         question_settings: What to ask about.
         serving: Device, dtype, how many adapters are kept loaded.
-        settings: Idle time, leases, how many generations are kept.
+        settings: Idle time, leases, how often a session is tried, how many generations are kept.
         progress: Told in a sentence when something takes long (a model being converted).
 
     Raises:
@@ -128,6 +107,9 @@ class Plum:
         self._resolving = threading.Lock()
         self._parametric = Parametric(self.home, self.journal, self.adapters)
         self._retrieval = Retrieval(self.home, self.journal, embeddings=embeddings)
+        self._forgetter = Forgetter(
+            self.home, self.journal, self.adapters, self.engine, self._retrieval
+        )
 
     # -- the LangChain faces -------------------------------------------------------------------
 
@@ -162,7 +144,7 @@ class Plum:
         check_id(session_id, "session id")
         return PlumMemory(plum=self, user_id=user_id, session_id=session_id, **fields)
 
-    def retrieval(self, k: int = 3) -> "Faces":
+    def retrieval(self, k: int = 3) -> Faces:
         """The same faces over the Chroma baseline: swap `plum` for `plum.retrieval()`.
 
         Raises:
@@ -171,7 +153,7 @@ class Plum:
         self.memory_named("retrieval", k=k)
         return Faces(self, "retrieval", k)
 
-    def hybrid(self, k: int = 3) -> "Faces":
+    def hybrid(self, k: int = 3) -> Faces:
         """The same faces over adapter and Chroma together; see `retrieval`."""
         self.memory_named("hybrid", k=k)
         return Faces(self, "hybrid", k)
@@ -214,6 +196,8 @@ class Plum:
             BusyError: another worker holds this user.
             StoppedError: asked to stop; what was published stays.
             WrongBaseModelError: the user's adapter belongs to another base model.
+            Exception: what else the question maker raises (an LLM that can't be reached). Its
+                session is in line again, until `settings.max_tries` tries of it have failed.
         """
         maker = self._question_maker(questions if questions is not None else self._questions)
         sessions = self.journal.sessions
@@ -286,11 +270,7 @@ class Plum:
             UnknownGenerationError: pruned, or never made.
             BusyError: another worker holds the user.
         """
-        self.journal.sessions.require_user(user_id)
-        with self.journal.jobs.claim(user_id, "rollback") as job:
-            gone = self.journal.generations.rollback(job, generation)
-            self._destroy(user_id, gone)
-        return tuple(gone)
+        return self._forgetter.rollback(user_id, generation)
 
     def forget(
         self, user_id: str, session_id: str | None = None, *, all_sessions: bool = False
@@ -307,38 +287,7 @@ class Plum:
             BusyError: a worker holds the user and doesn't let go, or another process owns the
                 retrieval index. Nothing was changed.
         """
-        if (session_id is not None) == all_sessions:
-            raise InvalidInputError("name one session, or say all_sessions=True; not both")
-        sessions = self.journal.sessions
-        sessions.require_user(user_id)
-        if session_id is not None:
-            sessions.get(user_id, session_id)  # a mistyped name must not stop anybody's work
-        self._retrieval.require_ownership()
-        with self.journal.jobs.claim(user_id, "forget", patience=30.0) as job:
-            learned = {s.session_id for s in sessions.all(user_id, SessionState.LEARNED)}
-            # The index goes first, so that a crash leaves nothing in it that the journal has
-            # erased, and again, since a search may have made it anew in the meantime.
-            self._retrieval.forget(user_id)
-            erased, gone = self.journal.generations.forget(job, session_id)
-            self._destroy(user_id, gone)
-            self._retrieval.forget(user_id)
-            # Read under the lease: right after it, a scheduled round may learn them again.
-            waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
-            head = self.journal.generations.head(user_id)
-        traces = None
-        try:
-            self.journal.scrub()
-        except BusyError as error:  # all is erased; only free space in the files isn't wiped
-            traces = str(error)
-            logger.warning("%s", error)
-        return Forgotten(
-            user_id=user_id,
-            sessions=tuple(erased),
-            generations_destroyed=tuple(gone),
-            serving=head.number if head else None,
-            to_relearn=tuple(name for name in waiting if name in learned),
-            traces=traces,
-        )
+        return self._forgetter.forget(user_id, session_id, all_sessions=all_sessions)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -458,12 +407,6 @@ class Plum:
 
         return question_maker(questions, self.question_settings)
 
-    def _destroy(self, user_id: str, generations: list[int]) -> None:
-        owner = self.home.owner(user_id)
-        self.adapters.remove(owner, generations)
-        self.adapters.sweep(owner, [g.number for g in self.journal.generations.all(user_id)])
-        self.engine.drop(owner)
-
     def close(self) -> None:
         """Close the journal and let go of the retrieval index.
 
@@ -471,28 +414,3 @@ class Plum:
         """
         self._retrieval.close()
         self.journal.close()
-
-
-class Faces:
-    """The faces of `Plum`, over another memory."""
-
-    def __init__(self, plum: Plum, memory: MemoryName, k: int) -> None:
-        self._plum = plum
-        self._name = memory
-        self._k = k
-
-    def chat_model(self, user_id: str | None = None, **fields: Any) -> "ChatPlum":
-        """A chat model with this memory."""
-        return self._plum.chat_model(user_id, memory=self._name, k=self._k, **fields)
-
-    def llm(self, user_id: str | None = None, **fields: Any) -> "PlumLLM":
-        """An LLM with this memory."""
-        return self._plum.llm(user_id, memory=self._name, k=self._k, **fields)
-
-    def middleware(self, **options: Any) -> "PlumMiddleware":
-        """Agent middleware with this memory."""
-        return self._plum.middleware(self._name, k=self._k, **options)
-
-    def memory(self, user_id: str, session_id: str, **fields: Any) -> "PlumMemory":
-        """A classic memory over this one."""
-        return self._plum.memory(user_id, session_id, memory=self._name, k=self._k, **fields)

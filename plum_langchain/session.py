@@ -53,7 +53,8 @@ class Session:
     """One chat of one user, from its first turn to its last.
 
     `material` is what came with the chat besides its turns: the recorded `facts`,
-    `not_discussed` and `qa_train` of the shipped example files.
+    `not_discussed` and `qa_train` of the shipped example files. `reason` tells why the session
+    failed or, while it waits after some failed `tries`, why the last one did.
     """
 
     user_id: str
@@ -64,6 +65,7 @@ class Session:
     topic: str = ""
     state: SessionState = SessionState.OPEN
     reason: str | None = None
+    tries: int = 0
     material: Mapping[str, Any] = field(default_factory=dict)
 
     def turns_of(self, role: Role) -> list[tuple[int, Turn]]:

@@ -43,7 +43,9 @@ def consolidate(
     """Learn finished sessions into each user's adapter.
 
     Ctrl-C stops at the next training step: sessions learned by then stay, the others stay in
-    line. The exit code is 1 if a session could not be learned.
+    line. If a chat model fails to make a session's questions, that session stays in line too, with
+    the user's later ones behind it; when it has been tried a few times in vain, it is failed. The
+    exit code is 1 if a session could not be learned.
     """
     from plum_langchain.settings import LearningSettings, QuestionSettings
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from plum_langchain.consolidation import Consolidated
     from plum_langchain.consolidation.consolidator import Progress
     from plum_langchain.evaluation.compare import Asking
+    from plum_langchain.forgetting import Forgotten
     from plum_langchain.memories.answer import Answer
-    from plum_langchain.plum import Forgotten
 
 
 def size(octets: int) -> str:
@@ -41,12 +41,13 @@ def session_record(session: Session) -> dict[str, Any]:
         "state": str(session.state),
         "turns": len(session.turns),
         "started": session.started.isoformat(timespec="seconds"),
+        "tries": session.tries,
         "reason": session.reason,
     }
 
 
 def show_sessions(records: Sequence[Mapping[str, Any]]) -> None:
-    """Sessions, one a row; the column of reasons is there only if one failed."""
+    """Sessions, one a row; the column of reasons is there only if one failed, or a try of it."""
     if not records:
         show("No chats yet; `plum import FILE.jsonl` or `plum chat --user NAME` brings some.")
         return
@@ -154,6 +155,9 @@ def show_receipt(receipt: "Forgotten") -> None:
 
 # -- learning, as it goes ----------------------------------------------------------------------
 
+_ENDS = ("learned", "failed", "put back")
+"""The phases in which nothing more will be done for a session."""
+
 
 class LearningDisplay:
     """A progress bar per session on a terminal; elsewhere a line per session. A callback.
@@ -203,7 +207,7 @@ class LearningDisplay:
             self.learned.append((progress.user_id, progress.session_id))
         if self._bars is not None and self._task is not None:
             self._draw(self._bars, self._task, progress)
-        elif progress.phase in ("learned", "failed"):
+        elif progress.phase in _ENDS:
             seconds = time.monotonic() - self._started
             say(f"{_name(progress)}: {self._doing(progress)}, {seconds:.0f} s")
 
@@ -229,14 +233,16 @@ class LearningDisplay:
         if progress.step is not None:
             step = progress.step
             bars.update(task, total=step.steps, completed=step.step, doing=doing)
-        elif progress.phase in ("learned", "failed"):
+        elif progress.phase in _ENDS:
             bars.update(task, total=1, completed=int(progress.phase == "learned"), doing=doing)
             bars.stop_task(task)
         else:
             bars.update(task, doing=doing)
 
     def _doing(self, progress: "Progress") -> str:
-        if progress.phase in ("learned", "failed"):
+        if progress.phase == "put back":
+            return "not learned this time, back in line"
+        if progress.phase in _ENDS:
             made = f", {count(progress.questions, 'question')}" if progress.questions else ""
             return f"{progress.phase}{made}{self._loss}"
         if self._stopping():

@@ -2,24 +2,26 @@
 
 Each session becomes one generation that starts from the last. A session that can't be learned is
 marked failed with its reason and the next one goes on; a session that is interrupted goes back in
-line. The base model it trains is its own object, never the one that serves chats.
+line. So does one whose question maker raises something else (an LLM that can't be reached), but
+only so often: that is a try of the session, and when its tries are used up it is failed. The base
+model it trains is its own object, never the one that serves chats.
 """
 
 import logging
-import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.consolidation.heartbeat import beating
+from plum_langchain.consolidation.prepare import choose_replay, fit_questions, make_questions
 from plum_langchain.errors import (
     BusyError,
     ChatTemplateError,
+    DamagedAdapterError,
     DivergedError,
     InvalidInputError,
     LeaseLostError,
@@ -31,7 +33,7 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
-from plum_langchain.learning import ChatTemplate, StepProgress, find_frame, learn
+from plum_langchain.learning import Encoder, StepProgress, encoder_for, learn
 from plum_langchain.models import LoadedModel, ResolvedModel, load_model
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, SessionState
@@ -59,12 +61,13 @@ class Consolidated:
 class Progress:
     """Sent to the progress callback: what is being done for which session.
 
-    `step` is there while learning; `questions` once they are made.
+    `step` is there while learning; `questions` once they are made. "put back": a try failed, and
+    the session is in line again.
     """
 
     user_id: str
     session_id: str
-    phase: Literal["loading", "questions", "learning", "learned", "failed"]
+    phase: Literal["loading", "questions", "learning", "learned", "failed", "put back"]
     step: StepProgress | None = None
     questions: int = 0
 
@@ -93,7 +96,7 @@ class Consolidator:
         self._learning = learning
         self._serving = serving
         self._settings = settings
-        self._base: LoadedModel | None = None
+        self._base: tuple[LoadedModel, Encoder] | None = None
 
     def run(
         self,
@@ -119,6 +122,11 @@ class Consolidator:
         Trouble with one user (a damaged adapter, an LLM that refuses a chat) keeps nobody else
         waiting: the first of it is raised at the end.
 
+        Whatever but a QuestionError the question maker raises counts as one try of the session,
+        in the journal; the user's later sessions wait, for they are learned in their order. After
+        `HomeSettings.max_tries` of them the session is failed instead of raising, and the later
+        ones are learned.
+
         Raises:
             InvalidInputError: max_sessions is not a positive number.
             StoppedError: asked to stop.
@@ -126,7 +134,8 @@ class Consolidator:
             WrongBaseModelError: a user's adapter belongs to another base model.
             DamagedAdapterError: a user's adapter is not what was published.
             ChatTemplateError, ModelNotFoundError: the base model can't be used, or isn't there.
-            Exception: whatever else the question maker raises, an LLM's network errors above all.
+            Exception: whatever else the question maker raises, an LLM's network errors above all,
+                while the session has tries left.
         """
         if max_sessions is not None and max_sessions < 1:
             raise InvalidInputError(f"max_sessions must be at least 1 or None, not {max_sessions}")
@@ -167,7 +176,10 @@ class Consolidator:
         with self._journal.jobs.claim(user_id, "consolidate") as job:
             kept = [g.number for g in self._journal.generations.all(user_id)]
             self._store.sweep(owner, kept)
-            with self._beating(job, should_stop) as stopping:
+            lease = self._settings.lease_seconds
+            with beating(
+                self._journal.jobs, job, lease_seconds=lease, should_stop=should_stop
+            ) as stopping:
                 waiting = self._journal.sessions.all(user_id, SessionState.FINISHED)
                 for session in waiting[:max_sessions]:
                     if stopping():
@@ -194,14 +206,21 @@ class Consolidator:
         key = self._journal.generations.begin_learning(job, session_id)
         progress(Progress(user_id, session_id, "questions"))
         try:
-            questions = maker.make(session)
-            progress(Progress(user_id, session_id, "loading", questions=len(questions)))
+            questions = make_questions(maker, session)
         except QuestionError as error:
             return self._failed(job, session, key, error, progress, started)
-        base = self._base_model()
+        except _NO_TRY:
+            raise
+        except Exception as error:
+            if stopping():  # whoever stops us may have closed the maker's connection as well
+                raise
+            return self._tried(job, session, key, error, progress, started)
+        progress(Progress(user_id, session_id, "loading", questions=len(questions)))
+        base, encoder = self._base_model()
         try:
+            questions = fit_questions(questions, encoder, seed=self._learning.seed)
             ref, manifest = self._train(
-                session, key, questions, base, parent, maker, progress, stopping
+                session, key, questions, base, encoder, parent, maker, progress, stopping
             )
         except (QuestionError, ChatTemplateError, DivergedError) as error:
             return self._failed(job, session, key, error, progress, started)
@@ -235,20 +254,28 @@ class Consolidator:
         progress: ProgressCallback,
         started: float,
     ) -> Consolidated:
-        user_id, session_id = session.user_id, session.session_id
-        self._journal.generations.fail(job, key, str(error))
-        progress(Progress(user_id, session_id, "failed"))
-        # The reason may quote the chat. It is kept in the journal, where forgetting erases it; a
-        # log can't be made to forget.
-        logger.warning(
-            "session %r of user %r failed (%s); the journal holds the reason",
-            session_id,
-            user_id,
-            type(error).__name__,
-        )
-        return Consolidated(
-            user_id, session_id, "failed", str(error), seconds=time.perf_counter() - started
-        )
+        reason = str(error)
+        self._journal.generations.fail(job, key, reason)
+        return _report_failed(session, reason, error, progress, started)
+
+    def _tried(
+        self,
+        job: Job,
+        session: Session,
+        key: int,
+        error: Exception,
+        progress: ProgressCallback,
+        started: float,
+    ) -> Consolidated:
+        """Count a failed try; raises its error again while there are more."""
+        why = f"{type(error).__name__}: {error}"
+        if len(why) > _MAX_REASON:
+            why = f"{why[: _MAX_REASON - 1]}…"
+        reason = self._journal.generations.count_try(job, key, why)
+        if reason is None:
+            progress(Progress(session.user_id, session.session_id, "put back"))
+            raise error
+        return _report_failed(session, reason, error, progress, started)
 
     def _train(
         self,
@@ -256,6 +283,7 @@ class Consolidator:
         key: int,
         questions: Sequence[Question],
         base: LoadedModel,
+        encoder: Encoder,
         parent: AdapterRef | None,
         maker: QuestionMaker,
         progress: ProgressCallback,
@@ -273,7 +301,7 @@ class Consolidator:
                 questions,
                 directory,
                 settings=self._learning,
-                replay=_replay(learned_before, seed=self._learning.seed + number),
+                replay=choose_replay(learned_before, encoder, seed=self._learning.seed + number),
                 parent=parent.path if parent else None,
                 progress=lambda step: progress(
                     Progress(user_id, session.session_id, "learning", step, len(questions))
@@ -295,14 +323,16 @@ class Consolidator:
 
         return self._store.write(owner, number, fill), kept[0]
 
-    def _base_model(self) -> LoadedModel:
+    def _base_model(self) -> tuple[LoadedModel, Encoder]:
         if self._base is None:
             base = load_model(
-                self._resolve(), device=self._serving.device, dtype=self._serving.dtype
+                self._resolve(),
+                device=self._serving.device,
+                dtype=self._learning.dtype,
+                training=True,
             )
             # A template that can't be used is the model's fault: it must not fail the sessions.
-            find_frame(ChatTemplate(base.tokenizer), self._learning.system_prompt)
-            self._base = base
+            self._base = base, encoder_for(base.tokenizer, self._learning)
         return self._base
 
     def _parent(self, user_id: str) -> AdapterRef | None:
@@ -320,54 +350,38 @@ class Consolidator:
             )
         return ref
 
-    @contextmanager
-    def _beating(self, job: Job, should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-        """Keep the lease alive from a thread of its own: one LLM call may outlast a lease.
 
-        Yields a function that tells whether to stop; it raises LeaseLostError if the lease is
-        gone.
-        """
-        ended, stop, lost = threading.Event(), threading.Event(), threading.Event()
+_MAX_REASON = 1000  # characters kept of another's error: a server may reply with a page of HTML
 
-        def beat() -> None:
-            # A request to stop (to forget a chat) is seen at a beat, however long the lease.
-            while not ended.wait(min(self._settings.lease_seconds / 6, _MAX_BEAT)):
-                try:
-                    if not self._journal.jobs.heartbeat(job):
-                        stop.set()
-                except LeaseLostError:
-                    lost.set()
-                    return
-                except PlumError as error:  # a busy journal: the next beat is soon
-                    logger.warning("heartbeat missed: %s", error)
-
-        def stopping() -> bool:
-            if lost.is_set():
-                raise LeaseLostError(
-                    f"the consolidation of user {job.user_id!r} lost its lease to another worker; "
-                    "nothing was published"
-                )
-            return stop.is_set() or should_stop()
-
-        thread = threading.Thread(target=beat, name="plum-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield stopping
-        finally:
-            ended.set()
-            thread.join()
+# What a maker may pass on that says nothing about its session: a stop, a lease that is gone, or,
+# if the LLM it asks is one of this home's own, a base model or an adapter that can't be used.
+_NO_TRY = (
+    BusyError,
+    ChatTemplateError,
+    DamagedAdapterError,
+    LeaseLostError,
+    ModelNotFoundError,
+    StoppedError,
+    WrongBaseModelError,
+)
 
 
-_MAX_BEAT = 2.0  # seconds between heartbeats, at most
-
-_MAX_REPLAY = 256
-"""Questions of earlier sessions considered for replay in one session: more than its batches can
-use, and a bound on encoding, so that a session's cost doesn't grow with those before it."""
-
-
-def _replay(learned_before: Mapping[int, Sequence[Question]], *, seed: int) -> list[Question]:
-    everything = [question for questions in learned_before.values() for question in questions]
-    return random.Random(seed).sample(everything, min(_MAX_REPLAY, len(everything)))
+def _report_failed(
+    session: Session, reason: str, error: Exception, progress: ProgressCallback, started: float
+) -> Consolidated:
+    user_id, session_id = session.user_id, session.session_id
+    progress(Progress(user_id, session_id, "failed"))
+    # The reason may quote the chat. It is kept in the journal, where forgetting erases it; a log
+    # can't be made to forget.
+    logger.warning(
+        "session %r of user %r failed (%s); the journal holds the reason",
+        session_id,
+        user_id,
+        type(error).__name__,
+    )
+    return Consolidated(
+        user_id, session_id, "failed", reason, seconds=time.perf_counter() - started
+    )
 
 
 def _silent(_: Progress) -> None:

@@ -171,7 +171,12 @@ class Schedule:
                 logger.info("%s", error)
             except Exception as error:  # whatever it is, the next round must come
                 self.last_error = error
-                logger.exception("background consolidation failed; the next round tries again")
+                # Its text may quote a chat, and a log can't be made to forget.
+                logger.error(
+                    "background consolidation failed (%s); the next round tries again, "
+                    "Schedule.last_error has the error",
+                    type(error).__name__,
+                )
             finally:
                 self._running = False
 

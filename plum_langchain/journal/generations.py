@@ -18,15 +18,20 @@ from plum_langchain.errors import (
     UnknownSessionError,
 )
 from plum_langchain.journal import schema
-from plum_langchain.journal.database import Database, storable
+from plum_langchain.journal.database import Database
 from plum_langchain.journal.jobs import Job, require_running
-from plum_langchain.journal.sessions import erase
+from plum_langchain.journal.rows import (
+    erase,
+    find_session,
+    questions_of,
+    replace_questions,
+    set_state,
+)
 from plum_langchain.session import Question, SessionState
 
 _g = schema.generations
 _h = schema.heads
 _s = schema.sessions
-_q = schema.questions
 _j = schema.jobs
 
 _UNPUBLISHED = ""  # in place of a manifest's hash, while a number is taken but not published
@@ -53,8 +58,9 @@ class Generation:
 class Generations:
     """Publishing, rolling back and forgetting. Every change is one fenced transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_tries: int) -> None:
         self._database = database
+        self._max_tries = max_tries
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -95,17 +101,7 @@ class Generations:
             head = _head(connection, user_id)
             if head is None:
                 return {}
-            found: dict[int, list[Question]] = {key: [] for key in head.learned}
-            rows = connection.execute(
-                select(_q)
-                .where(_q.c.session.in_(head.learned))
-                .order_by(_q.c.session, _q.c.position)
-            )
-            for row in rows:
-                found[row.session].append(
-                    Question(row.question, row.answer, row.kind, tuple(row.evidence), row.statement)
-                )
-            return found
+            return questions_of(connection, head.learned)
 
     # -- learning ------------------------------------------------------------------------------
 
@@ -143,11 +139,7 @@ class Generations:
         """
         with self._database.write() as connection:
             require_running(connection, job)
-            row = connection.execute(
-                select(_s.c.id, _s.c.state).where(
-                    _s.c.user_id == job.user_id, _s.c.session_id == session_id
-                )
-            ).first()
+            row = find_session(connection, job.user_id, session_id)
             if row is None:
                 raise UnknownSessionError(f"user {job.user_id!r} has no session {session_id!r}")
             if row.state != SessionState.FINISHED:
@@ -155,14 +147,43 @@ class Generations:
                     f"session {session_id!r} of user {job.user_id!r} is {row.state}; only a "
                     "finished one can be learned"
                 )
-            _mark(connection, [row.id], SessionState.LEARNING)
+            # Its tries, and why the last one failed, stay: a try that is cut off is none.
+            connection.execute(
+                update(_s).where(_s.c.id == row.id).values(state=SessionState.LEARNING)
+            )
             return int(row.id)
 
     def fail(self, job: Job, key: int, reason: str) -> None:
         """Mark a session as one that can't be learned, with the reason."""
         with self._database.write() as connection:
             require_running(connection, job)
-            _mark(connection, [key], SessionState.FAILED, storable(reason))
+            set_state(connection, [key], SessionState.FAILED, reason=reason)
+
+    def count_try(self, job: Job, key: int, why: str) -> str | None:
+        """Count one try of a session that failed for a cause that may pass.
+
+        The session goes back in line until its tries are used up; then it is failed.
+
+        Args:
+            job: The lease on the user.
+            key: From `begin_learning`.
+            why: What went wrong this time.
+
+        Returns:
+            The reason for which the session is failed now; None while tries are left.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+        """
+        with self._database.write() as connection:
+            require_running(connection, job)
+            tries = 1 + (connection.scalar(select(_s.c.tries).where(_s.c.id == key)) or 0)
+            # More than `max_tries` when the setting was lowered in the meantime.
+            of = max(tries, self._max_tries)
+            reason = f"{tries} of {of} tries failed; the last: {why}"
+            state = SessionState.FAILED if tries == of else SessionState.FINISHED
+            set_state(connection, [key], state, reason=reason, tries=tries)
+            return reason if state == SessionState.FAILED else None
 
     def publish(
         self,
@@ -220,22 +241,8 @@ class Generations:
                     at=datetime.now(UTC),
                 )
             )
-            connection.execute(delete(_q).where(_q.c.session == session_key))
-            rows = [
-                {
-                    "session": session_key,
-                    "position": position,
-                    "question": question.question,
-                    "answer": question.answer,
-                    "kind": question.kind,
-                    "evidence": list(question.evidence),
-                    "statement": question.statement,
-                }
-                for position, question in enumerate(questions)
-            ]
-            if rows:
-                connection.execute(insert(_q), rows)
-            _mark(connection, [session_key], SessionState.LEARNED)
+            replace_questions(connection, session_key, questions)
+            set_state(connection, [session_key], SessionState.LEARNED)
             _move_head(connection, job.user_id, number)
             return _kept(connection, job.user_id, number)
 
@@ -313,7 +320,7 @@ def _go_back(connection: Connection, user_id: str, target: Generation | None) ->
     head = _head(connection, user_id)
     kept = set(target.learned if target else ())
     later = [key for key in (head.learned if head else ()) if key not in kept]
-    _mark(connection, later, SessionState.FINISHED)
+    set_state(connection, later, SessionState.FINISHED)
     gone = [n for n in _kept_numbers(connection, user_id) if target is None or n > target.number]
     _give_up(connection, user_id, gone)
     if target is None:
@@ -380,13 +387,3 @@ def _give_up(connection: Connection, user_id: str, numbers: Sequence[int]) -> No
             .where(_g.c.user_id == user_id, _g.c.number.in_(numbers))
             .values(kept=False, metrics={})
         )
-
-
-def _mark(
-    connection: Connection,
-    keys: Sequence[int],
-    state: SessionState,
-    reason: str | None = None,
-) -> None:
-    if keys:
-        connection.execute(update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=reason))

@@ -21,7 +21,7 @@ class Journal:
         self._database = Database(url, busy_seconds=settings.busy_seconds)
         self.sessions = Sessions(self._database)
         self.jobs = Jobs(self._database, lease_seconds=settings.lease_seconds)
-        self.generations = Generations(self._database)
+        self.generations = Generations(self._database, max_tries=settings.max_tries)
 
     def scrub(self) -> None:
         """Leave no trace of deleted text in the database's files.

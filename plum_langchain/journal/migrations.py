@@ -122,7 +122,12 @@ def m001_initial(connection: Connection) -> None:
     meta.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial,)
+def m002_tries(connection: Connection) -> None:
+    """How often the questions of a session could not be made for no fault of its own."""
+    connection.execute(text("ALTER TABLE sessions ADD COLUMN tries INTEGER NOT NULL DEFAULT 0"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_tries)
 
 
 def applied(connection: Connection) -> list[str]:

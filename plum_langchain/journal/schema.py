@@ -38,6 +38,7 @@ sessions = table(
     column("material", JSON),
     column("started_at", UtcTime),
     column("updated_at", UtcTime),
+    column("tries", Integer),
 )
 
 turns = table(

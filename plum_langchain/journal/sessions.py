@@ -1,29 +1,30 @@
 """What was said: sessions and their turns, durable when the call that saved them returns."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select
 
-from plum_langchain.errors import (
-    InvalidInputError,
-    SessionStateError,
-    UnknownSessionError,
-    UnknownUserError,
-)
+from plum_langchain.errors import SessionStateError, UnknownUserError
 from plum_langchain.journal import schema
-from plum_langchain.journal.database import Database, storable
+from plum_langchain.journal.database import Database
 from plum_langchain.journal.merging import unrecorded
+from plum_langchain.journal.rows import (
+    append_turns,
+    checked_turn,
+    create_session,
+    find_session,
+    get_session,
+    session_of,
+    set_state,
+    turns_of,
+    turns_of_others,
+    turns_of_thread,
+)
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 _s = schema.sessions
-_t = schema.turns
-
-_UNIQUE_LENGTH = 16
-"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
-
 Imported = Literal["added", "unchanged", "forgotten"]
 
 
@@ -58,10 +59,10 @@ class Sessions:
             SessionStateError: the named session is there and takes no more turns.
         """
         now = now or datetime.now(UTC)
-        turns = [_checked(turn) for turn in turns]
+        turns = [checked_turn(turn) for turn in turns]
         with self._database.write() as connection:
             row = self._current(connection, user_id, thread_id, session_id, idle_seconds, now)
-            self._append(connection, row.id, turns, now)
+            append_turns(connection, row.id, turns, now)
             return str(row.session_id)
 
     def merge(
@@ -83,20 +84,15 @@ class Sessions:
             How many turns were saved.
         """
         now = now or datetime.now(UTC)
-        turns = [_checked(turn) for turn in turns]
+        turns = [checked_turn(turn) for turn in turns]
         with self._database.write() as connection:
-            rows = connection.execute(
-                select(_t)
-                .select_from(_t.join(_s, _t.c.session == _s.c.id))
-                .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
-                .order_by(_s.c.id, _t.c.position)
-            )
-            theirs = self._said_to_others(connection, user_id, thread_id, turns)
+            recorded = turns_of_thread(connection, user_id, thread_id)
+            theirs = turns_of_others(connection, user_id, thread_id, turns)
             own = [turn for turn in turns if turn not in theirs]
-            fresh = unrecorded([_turn(row) for row in rows], own)
+            fresh = unrecorded(recorded, own)
             if fresh:
                 row = self._current(connection, user_id, thread_id, None, idle_seconds, now)
-                self._append(connection, row.id, fresh, now)
+                append_turns(connection, row.id, fresh, now)
             return len(fresh)
 
     def open_turns(
@@ -117,7 +113,7 @@ class Sessions:
             query = query.where(_s.c.updated_at > since)
         with self._database.read() as connection:
             key = connection.scalar(query.order_by(_s.c.id.desc()))
-            return [] if key is None else _turns(connection, key)
+            return [] if key is None else turns_of(connection, key)
 
     def finish_thread(self, user_id: str, thread_id: str) -> None:
         """Finish the thread's open session, if there is one."""
@@ -127,7 +123,7 @@ class Sessions:
                 _s.c.thread_id == thread_id,
                 _s.c.state == SessionState.OPEN,
             )
-            _set_state(connection, list(connection.scalars(keys)), SessionState.FINISHED)
+            set_state(connection, list(connection.scalars(keys)), SessionState.FINISHED)
 
     def add(self, session: Session) -> Imported:
         """Add a whole session at once (an import), finished and ready to be learned.
@@ -143,13 +139,13 @@ class Sessions:
         check_id(session.session_id, "session id")
         if session.thread_id is not None:
             check_id(session.thread_id, "thread id")
-        turns = [_checked(turn) for turn in session.turns]
+        turns = [checked_turn(turn) for turn in session.turns]
         with self._database.write() as connection:
-            row = _find(connection, session.user_id, session.session_id)
+            row = find_session(connection, session.user_id, session.session_id)
             if row is not None:
                 if row.state == SessionState.FORGOTTEN:
                     return "forgotten"
-                there = [(t.role, t.content) for t in _turns(connection, row.id)]
+                there = [(t.role, t.content) for t in turns_of(connection, row.id)]
                 if there == [(t.role, t.content) for t in turns]:
                     return "unchanged"
                 raise SessionStateError(
@@ -157,17 +153,17 @@ class Sessions:
                     f"journal with other turns ({len(there)} there, {len(turns)} given); "
                     "give this one another id, or forget the earlier one first"
                 )
-            row = _create(connection, session)
-            self._append(connection, row.id, turns, datetime.now(UTC))
-            _set_state(connection, [row.id], SessionState.FINISHED)
+            row = create_session(connection, session)
+            append_turns(connection, row.id, turns, datetime.now(UTC))
+            set_state(connection, [row.id], SessionState.FINISHED)
             return "added"
 
     def finish(self, user_id: str, session_id: str) -> None:
         """Mark an open session as complete; finishing a finished one changes nothing."""
         with self._database.write() as connection:
-            row = _get(connection, user_id, session_id)
+            row = get_session(connection, user_id, session_id)
             if row.state == SessionState.OPEN:
-                _set_state(connection, [row.id], SessionState.FINISHED)
+                set_state(connection, [row.id], SessionState.FINISHED)
 
     def finish_idle(self, idle_seconds: float, *, user_id: str | None = None) -> int:
         """Finish every open session with no turn for `idle_seconds`; returns how many."""
@@ -177,11 +173,14 @@ class Sessions:
             if user_id is not None:
                 idle = idle.where(_s.c.user_id == user_id)
             keys = list(connection.scalars(idle))
-            _set_state(connection, keys, SessionState.FINISHED)
+            set_state(connection, keys, SessionState.FINISHED)
             return len(keys)
 
     def retry(self, user_id: str, session_id: str | None = None) -> int:
-        """Put failed sessions (one, or all of the user) back in line; returns how many."""
+        """Put failed sessions (one, or all of the user) back in line; returns how many.
+
+        Their tries are counted from 0 again.
+        """
         with self._database.write() as connection:
             failed = select(_s.c.id).where(
                 _s.c.user_id == user_id, _s.c.state == SessionState.FAILED
@@ -189,7 +188,7 @@ class Sessions:
             if session_id is not None:
                 failed = failed.where(_s.c.session_id == session_id)
             keys = list(connection.scalars(failed))
-            _set_state(connection, keys, SessionState.FINISHED)
+            set_state(connection, keys, SessionState.FINISHED)
             return len(keys)
 
     # -- reading -------------------------------------------------------------------------------
@@ -201,8 +200,8 @@ class Sessions:
             UnknownSessionError: no such session.
         """
         with self._database.read() as connection:
-            row = _get(connection, user_id, session_id)
-            return _session(row, _turns(connection, row.id))
+            row = get_session(connection, user_id, session_id)
+            return session_of(connection, row)
 
     def all(self, user_id: str | None = None, state: SessionState | None = None) -> list[Session]:
         """Sessions in the order they began, with their turns."""
@@ -213,7 +212,7 @@ class Sessions:
             query = query.where(_s.c.state == state)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-            return [_session(row, _turns(connection, row.id)) for row in rows]
+            return [session_of(connection, row) for row in rows]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each user, how many sessions are in each state."""
@@ -288,157 +287,21 @@ class Sessions:
         if session_id is None:
             row = next((r for r in open_ones if r.updated_at > since), None)
             name, number = thread_id, 1
-            while row is None and _find(connection, user_id, name) is not None:
+            while row is None and find_session(connection, user_id, name) is not None:
                 number += 1
                 name = f"{thread_id}/{number}"
         else:
             name = check_id(session_id, "session id")
-            row = _find(connection, user_id, name)
+            row = find_session(connection, user_id, name)
             if row is not None and row.state != SessionState.OPEN:
                 raise SessionStateError(
                     f"session {name!r} of user {user_id!r} is {row.state} and takes no more turns; "
                     "begin one with another id"
                 )
         if row is None:
-            row = _create(connection, Session(user_id, name, thread_id=thread_id, started=now))
+            row = create_session(
+                connection, Session(user_id, name, thread_id=thread_id, started=now)
+            )
         others = [r.id for r in open_ones if r.id != row.id]
-        _set_state(connection, others, SessionState.FINISHED)
+        set_state(connection, others, SessionState.FINISHED)
         return row
-
-    @staticmethod
-    def _said_to_others(
-        connection: Connection, user_id: str, thread_id: str, turns: Sequence[Turn]
-    ) -> list[Turn]:
-        """Those of `turns` that another user of the same thread has: a checkpoint holds them all.
-
-        The text must agree as well as the id: a client that numbers its messages gives the same
-        ids to everyone, and nobody's message may be lost for that. Where the text was forgotten,
-        an id too long to be a number tells by itself.
-        """
-        ids = [turn.message_id for turn in turns if turn.message_id is not None]
-        rows = connection.execute(
-            select(_t.c.message_id, _t.c.role, _t.c.content)
-            .select_from(_t.join(_s, _t.c.session == _s.c.id))
-            .where(
-                _t.c.message_id.in_(ids),
-                _s.c.thread_id == thread_id,
-                _s.c.user_id != user_id,
-            )
-        )
-        there = {tuple(row) for row in rows}
-        return [
-            turn
-            for turn in turns
-            if (turn.message_id, turn.role, turn.content) in there
-            or (
-                len(turn.message_id or "") >= _UNIQUE_LENGTH
-                and (turn.message_id, turn.role, "") in there
-            )
-        ]
-
-    def _append(
-        self, connection: Connection, key: int, turns: Iterable[Turn], now: datetime
-    ) -> None:
-        last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
-        start = 0 if last is None else last + 1
-        rows = [
-            {
-                "session": key,
-                "position": position,
-                "role": turn.role,
-                "content": turn.content,
-                "message_id": turn.message_id,
-                "at": turn.at or now,
-            }
-            for position, turn in enumerate(turns, start)
-        ]
-        if rows:
-            connection.execute(insert(_t), rows)
-            connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
-
-
-def _checked(turn: Turn) -> Turn:
-    if turn.role not in ("user", "assistant"):
-        raise InvalidInputError(f"a turn's role is user or assistant, not {turn.role!r}")
-    if not isinstance(turn.content, str):
-        raise InvalidInputError(
-            f"a turn's content is text, not {type(turn.content).__name__}: {turn.content!r:.80}"
-        )
-    return replace(turn, content=storable(turn.content))
-
-
-def _create(connection: Connection, session: Session) -> Row[Any]:
-    connection.execute(
-        insert(_s).values(
-            user_id=session.user_id,
-            session_id=session.session_id,
-            thread_id=session.thread_id or session.session_id,
-            topic=storable(session.topic),
-            state=SessionState.OPEN,
-            material=dict(session.material),
-            started_at=session.started,
-            updated_at=session.started,
-        )
-    )
-    return _get(connection, session.user_id, session.session_id)
-
-
-def _find(connection: Connection, user_id: str, session_id: str) -> Row[Any] | None:
-    return connection.execute(
-        select(_s).where(_s.c.user_id == user_id, _s.c.session_id == session_id)
-    ).first()
-
-
-def _get(connection: Connection, user_id: str, session_id: str) -> Row[Any]:
-    row = _find(connection, user_id, session_id)
-    if row is None:
-        raise UnknownSessionError(
-            f"user {user_id!r} has no session {session_id!r}; `plum sessions --user {user_id}` "
-            "lists them"
-        )
-    return row
-
-
-def _turns(connection: Connection, key: int) -> list[Turn]:
-    rows = connection.execute(select(_t).where(_t.c.session == key).order_by(_t.c.position))
-    return [_turn(row) for row in rows]
-
-
-def _turn(row: Row[Any]) -> Turn:
-    return Turn(row.role, row.content, row.message_id, row.at)
-
-
-def _session(row: Row[Any], turns: Sequence[Turn]) -> Session:
-    return Session(
-        user_id=row.user_id,
-        session_id=row.session_id,
-        turns=() if row.state == SessionState.FORGOTTEN else tuple(turns),
-        started=row.started_at,
-        thread_id=row.thread_id,
-        topic=row.topic,
-        state=SessionState(row.state),
-        reason=row.reason,
-        material=row.material,
-    )
-
-
-def _set_state(
-    connection: Connection, keys: Sequence[int], state: SessionState, reason: str | None = None
-) -> None:
-    if keys:
-        connection.execute(update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=reason))
-
-
-def erase(connection: Connection, keys: Sequence[int]) -> None:
-    """Delete the text of sessions and leave their tombstones; part of a caller's transaction.
-
-    Of a turn its role, time and message id are left: an agent's own checkpoint still holds the
-    thread, and its next message must not bring the forgotten ones back.
-    """
-    connection.execute(update(_t).where(_t.c.session.in_(keys)).values(content=""))
-    connection.execute(delete(schema.questions).where(schema.questions.c.session.in_(keys)))
-    connection.execute(
-        update(_s)
-        .where(_s.c.id.in_(keys))
-        .values(state=SessionState.FORGOTTEN, reason=None, topic="", material={})
-    )

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plum_langchain.errors import ChatTemplateError, QuestionError
+from plum_langchain.errors import ChatTemplateError, QuestionError, QuestionTooLongError
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.session import Question
+from plum_langchain.settings import LearningSettings
 
 # Private-use characters: no chat holds them, and no template treats them specially.
 _QUESTION, _ANSWER = "\ue0f0question\ue0f1", "\ue0f0answer\ue0f1"
@@ -124,8 +125,8 @@ class Encoder:
 
         Raises:
             QuestionError: question or answer is empty.
-            ChatTemplateError: the template changes this question or answer (beyond trimming), or
-                the sample is longer than `max_tokens`.
+            QuestionTooLongError: the sample is longer than `max_tokens`.
+            ChatTemplateError: the template changes this question or answer (beyond trimming).
         """
         template, frame = self.template, self.frame
         question, answer = template.plain(question.strip()), template.plain(answer.strip())
@@ -144,7 +145,7 @@ class Encoder:
             )
         ids, spans, answer_start = template.tokenize_reply(prompt, reply)
         if len(ids) > self.max_tokens:
-            raise ChatTemplateError(
+            raise QuestionTooLongError(
                 f"a question with its answer takes {len(ids)} tokens, at most {self.max_tokens} "
                 f"are allowed (max_sample_tokens): {question[:80]!r}..."
             )
@@ -158,3 +159,17 @@ class Encoder:
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
         """`encode` for each question."""
         return [self.encode(question.question, question.answer) for question in questions]
+
+
+def encoder_for(tokenizer: Any, settings: LearningSettings) -> Encoder:
+    """The encoder that training with these settings uses.
+
+    Raises:
+        ChatTemplateError: the model's chat template can't be used.
+    """
+    return Encoder(
+        tokenizer,
+        system_prompt=settings.system_prompt,
+        answer_weight=settings.answer_weight,
+        max_tokens=settings.max_sample_tokens,
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plum_langchain.errors import DivergedError, QuestionError, StoppedError
-from plum_langchain.learning.encode import Encoder, Sample
+from plum_langchain.learning.encode import Sample, encoder_for
 from plum_langchain.session import Question
 from plum_langchain.settings import LearningSettings
 
@@ -107,12 +107,7 @@ def learn(
     from plum_langchain.learning.lora import attached, save
 
     started = time.perf_counter()
-    encoder = Encoder(
-        tokenizer,
-        system_prompt=settings.system_prompt,
-        answer_weight=settings.answer_weight,
-        max_tokens=settings.max_sample_tokens,
-    )
+    encoder = encoder_for(tokenizer, settings)
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)

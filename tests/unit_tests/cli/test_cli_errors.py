@@ -1,6 +1,7 @@
 """Whatever goes wrong: one sentence, the right exit code, and nothing lost."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -225,7 +226,7 @@ def test_a_full_disk_is_one_sentence(
     assert contents(home) == before
 
 
-def test_a_chat_model_that_fails_is_one_sentence_and_loses_nothing(
+def test_a_chat_model_that_fails_is_one_sentence_and_is_tried_again_a_few_times(
     run: Run, chats: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
@@ -242,3 +243,19 @@ def test_a_chat_model_that_fails_is_one_sentence_and_loses_nothing(
         result.stderr
     )
     assert set(states(run).values()) == {"finished"}
+
+    again = run("consolidate", "--questions", "far:away")
+    assert "ana · ana-s01: not learned this time, back in line" in again.stderr
+    told = "of 3 tries failed; the last: ConnectionError: no route to host"
+    assert re.search(rf"ana-s01\s+finished\s.*2 {told}", run("sessions").stdout)
+    first, second = json.loads(run("sessions", "--json").stdout)["sessions"]
+    assert (first["tries"], second["tries"], second["reason"]) == (2, 0, None)
+
+    last = run("consolidate", "--questions", "far:away", "--max-sessions", "1")
+    assert last.exit_code == 1
+    assert f"ana: session 'ana-s01' failed: 3 {told}" in last.stdout.replace("\n", " ")
+    assert "`plum retry --user 'ana'` puts it back in line" in last.stderr
+    assert states(run) == {"ana-s01": "failed", "ana-s02": "finished"}
+    assert run("retry", "--user", "ana").stdout == "1 session back in line.\n"
+    first, _ = json.loads(run("sessions", "--json").stdout)["sessions"]
+    assert (first["state"], first["tries"], first["reason"]) == ("finished", 0, None)

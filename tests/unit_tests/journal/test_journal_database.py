@@ -13,10 +13,10 @@ from plum_langchain.errors import BusyError, InvalidInputError, MigrationError, 
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal, schema
 from plum_langchain.journal.database import Database, storable
-from plum_langchain.journal.migrations import MIGRATIONS
+from plum_langchain.journal.migrations import MIGRATIONS, migrate
 from plum_langchain.session import SessionState, Turn
 from plum_langchain.settings import HomeSettings
-from tests.unit_tests.journal.helpers import IDLE, killed, open_together, texts, turns
+from tests.unit_tests.journal.helpers import IDLE, killed, learn, open_together, texts, turns
 
 # -- durability ------------------------------------------------------------------------------------
 
@@ -123,6 +123,44 @@ def test_schema_and_migrations_name_the_same_columns(home: Home) -> None:
             for c in table.columns
         ]
         assert built == named, table.name
+
+
+def test_a_journal_from_before_tries_were_counted_opens_and_goes_on(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("plum_langchain.journal.migrations.MIGRATIONS", MIGRATIONS[:1])
+        engine = create_engine(home.journal_url)
+        with engine.begin() as connection:
+            assert migrate(connection) == ["m001_initial"]
+        engine.dispose()
+    at = "2024-01-18T20:11:00.000000+00:00"
+    with sqlite3.connect(home.root / "journal.db") as raw:
+        for name, state, reason in (("s1", "learning", None), ("s2", "failed", "small talk")):
+            raw.execute(
+                "INSERT INTO sessions (user_id, session_id, thread_id, topic, state, reason, "
+                "material, started_at, updated_at) VALUES ('ana', ?, 't', '', ?, ?, '{}', ?, ?)",
+                (name, state, reason, at, at),
+            )
+        raw.execute(
+            "INSERT INTO turns (session, position, role, content, at) "
+            "VALUES (1, 0, 'user', 'Hi', ?)",
+            (at,),
+        )
+    raw.close()
+
+    journal = Journal(home.journal_url, HomeSettings(max_tries=2))
+    first, second = journal.sessions.all("ana")
+    assert (texts(first.turns), first.tries) == (["Hi"], 0)
+    assert (second.state, second.reason, second.tries) == ("failed", "small talk", 0)
+    with journal.jobs.claim("ana", "consolidate") as job:
+        key = journal.generations.begin_learning(job, "s1")
+        assert journal.generations.count_try(job, key, "no network") is None
+    assert journal.sessions.get("ana", "s1").tries == 1
+    assert learn(journal, "s1").number == 1
+    assert journal.sessions.retry("ana") == 1
+    journal.close()
+    assert [s.state for s in Journal(home.journal_url).sessions.all()] == ["learned", "finished"]
 
 
 def test_a_journal_of_a_newer_version_is_refused_unchanged(home: Home) -> None:

@@ -223,6 +223,10 @@ def test_no_byte_of_forgotten_text_is_left(home: Home, journal: Journal) -> None
     with journal.jobs.claim("ana", "consolidate") as job:
         key = journal.generations.begin_learning(job, "s2")
         journal.generations.fail(job, key, f"can't ask about {secret!r}")
+    sessions.add(Session("ana", "s5", tuple(turns("one that waits"))))
+    with journal.jobs.claim("ana", "consolidate") as job:
+        key = journal.generations.begin_learning(job, "s5")
+        assert journal.generations.count_try(job, key, f"refused: {secret}") is None
     with pytest.raises(ValueError), journal.jobs.claim("ana", "consolidate"):
         raise ValueError(f"stumbled over {secret}")
     with_id = Turn("user", f"{secret} with an id", "m1")
@@ -230,7 +234,7 @@ def test_no_byte_of_forgotten_text_is_left(home: Home, journal: Journal) -> None
     sessions.add(Session("ana", "s4", tuple(turns(f"only {kept}"))))
     assert secret.encode() in _bytes_of(home.root)
 
-    for name in ("s1", "s2", "s3"):
+    for name in ("s1", "s2", "s3", "s5"):
         forget(journal, name)
     journal.scrub()
 
@@ -242,7 +246,9 @@ def test_no_byte_of_forgotten_text_is_left(home: Home, journal: Journal) -> None
         "s2": SessionState.FORGOTTEN,
         "s3": SessionState.FORGOTTEN,
         "s4": SessionState.FINISHED,
+        "s5": SessionState.FORGOTTEN,
     }
+    assert sessions.get("ana", "s5").tries == 0
     journal.close()
     assert secret.encode() not in _bytes_of(home.root)
 

@@ -1,11 +1,13 @@
 """The life of a session, from its first turn to being learned; imports; what is read back."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from plum_langchain.errors import (
     InvalidInputError,
+    LeaseLostError,
     SessionStateError,
     UnknownSessionError,
     UnknownUserError,
@@ -102,6 +104,61 @@ def test_a_session_that_is_over_takes_no_more_turns(journal: Journal) -> None:
     with pytest.raises(SessionStateError, match="is learned and takes no more turns"):
         journal.sessions.append("ana", "t", turns("b"), idle_seconds=IDLE, session_id="s")
     assert texts(journal.sessions.get("ana", "s").turns) == ["a"]
+
+
+def count_try(journal: Journal, name: str, why: str) -> str | None:
+    with journal.jobs.claim("ana", "consolidate") as job:
+        key = journal.generations.begin_learning(job, name)
+        return journal.generations.count_try(job, key, why)
+
+
+def standing(journal: Journal, name: str) -> tuple[str, int, str | None]:
+    found = journal.sessions.get("ana", name)
+    return found.state.value, found.tries, found.reason
+
+
+def test_a_session_is_in_line_until_its_tries_are_used_up(
+    open_journal: Callable[..., Journal],
+) -> None:
+    journal = open_journal(max_tries=2)
+    journal.sessions.add(session("s", "a"))
+    assert standing(journal, "s") == ("finished", 0, None)
+    assert count_try(journal, "s", "no network \ud83d") is None
+    waits = ("finished", 1, "1 of 2 tries failed; the last: no network \ufffd")
+    assert standing(journal, "s") == waits
+    with pytest.raises(RuntimeError), journal.jobs.claim("ana", "consolidate") as job:
+        journal.generations.begin_learning(job, "s")
+        raise RuntimeError("cut off")  # which is no try
+    assert standing(open_journal(), "s") == waits
+    reason = count_try(journal, "s", "no credit")
+    assert reason == "2 of 2 tries failed; the last: no credit"
+    assert standing(journal, "s") == ("failed", 2, reason)
+
+    assert journal.sessions.retry("ana", "s") == 1
+    assert standing(journal, "s") == ("finished", 0, None)
+    assert count_try(journal, "s", "no network") is None  # counted anew
+    learn(journal, "s")
+    assert standing(journal, "s") == ("learned", 0, None)
+
+
+def test_with_fewer_tries_allowed_than_there_were_the_next_is_the_last(
+    open_journal: Callable[..., Journal],
+) -> None:
+    journal = open_journal(max_tries=9)
+    journal.sessions.add(session("s", "a"))
+    for _ in range(4):
+        assert count_try(journal, "s", "no network") is None
+    reason = count_try(open_journal(max_tries=2), "s", "no network")
+    assert reason == "5 of 5 tries failed; the last: no network"
+
+
+def test_a_try_is_counted_only_by_whoever_holds_the_user(journal: Journal) -> None:
+    journal.sessions.add(session("s", "a"))
+    with journal.jobs.claim("ana", "consolidate") as job:
+        key = journal.generations.begin_learning(job, "s")
+    with pytest.raises(LeaseLostError, match="nothing was changed"):
+        journal.generations.count_try(job, key, "no network")
+    assert standing(journal, "s") == ("finished", 0, None)
 
 
 def test_a_failed_session_keeps_its_reason_until_it_is_tried_again(journal: Journal) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from plum_langchain.errors import ChatTemplateError, QuestionError
+from plum_langchain.errors import ChatTemplateError, QuestionError, QuestionTooLongError
 from plum_langchain.learning import ChatTemplate, Encoder, Sample
 from plum_langchain.learning.template import SEAM
 from plum_langchain.session import Question
@@ -289,9 +289,9 @@ def test_a_sample_that_is_too_long_is_refused() -> None:
     size = len(encoder(tokenizer).encode(QUESTION, ANSWER).ids)
 
     assert encoder(tokenizer, max_tokens=size).encode(QUESTION, ANSWER)
-    with pytest.raises(ChatTemplateError, match=f"takes {size} tokens, at most {size - 1}"):
+    with pytest.raises(QuestionTooLongError, match=f"takes {size} tokens, at most {size - 1}"):
         encoder(tokenizer, max_tokens=size - 1).encode(QUESTION, ANSWER)
-    with pytest.raises(ChatTemplateError, match="max_sample_tokens"):
+    with pytest.raises(QuestionTooLongError, match="max_sample_tokens"):
         encoder(tokenizer).encode("word " * 50_000, ANSWER)
 
 

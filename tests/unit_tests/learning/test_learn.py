@@ -13,11 +13,11 @@ import torch
 
 from plum_langchain import LearningSettings
 from plum_langchain.errors import (
-    ChatTemplateError,
     DamagedAdapterError,
     InvalidInputError,
     PlumError,
     QuestionError,
+    QuestionTooLongError,
     StoppedError,
 )
 from plum_langchain.learning import Learned, StepProgress, learn
@@ -356,7 +356,7 @@ def test_a_diverging_loss_is_an_error_and_saves_nothing(
 def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None:
     with pytest.raises(QuestionError, match="no questions"):
         learn_into(target, loaded, [])
-    with pytest.raises(ChatTemplateError, match="max_sample_tokens"):
+    with pytest.raises(QuestionTooLongError, match="max_sample_tokens"):
         learn_into(target, loaded, settings=replace(FAST, max_sample_tokens=10))
     assert not list(target.iterdir())
 

@@ -1,0 +1,77 @@
+"""What a session is learned from: its own questions, checked and fitted, and those replayed."""
+
+import logging
+import random
+from collections.abc import Iterable, Mapping, Sequence
+
+from plum_langchain.errors import QuestionError, QuestionTooLongError
+from plum_langchain.learning import Encoder
+from plum_langchain.questions.balance import balance
+from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.session import Question, Session
+
+logger = logging.getLogger(__name__)
+
+_MAX_REPLAY = 256
+"""Questions of earlier sessions considered for replay in one session: more than its batches can
+use, and a bound on encoding, so that a session's cost doesn't grow with those before it."""
+
+
+def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
+    """The maker's questions.
+
+    Raises:
+        QuestionError: the session gives none.
+        TypeError: the maker returned something else.
+        Exception: whatever the maker pleases.
+    """
+    questions = list(maker.make(session))
+    for question in questions:
+        if not isinstance(question, Question):
+            raise TypeError(
+                f"the question maker {maker.name!r} returned a {type(question).__name__} where a "
+                "plum_langchain.Question is needed; mend its make()"
+            )
+    return questions
+
+
+def fit_questions(questions: Sequence[Question], encoder: Encoder, *, seed: int) -> list[Question]:
+    """The questions that are short enough to be trained on, in balance again.
+
+    One that is too long costs its own place and its counterpart's, not the whole session.
+
+    Raises:
+        QuestionError: too few are left to be balanced.
+    """
+    kept = _short_enough(questions, encoder)
+    if len(kept) == len(questions):
+        return kept
+    too_long = (
+        f"{len(questions) - len(kept)} of {len(questions)} questions take more than "
+        f"{encoder.max_tokens} tokens (max_sample_tokens)"
+    )
+    logger.warning("%s; they are left out, and the rest is balanced anew", too_long)
+    try:
+        return balance(kept, seed=seed)
+    except QuestionError as error:
+        raise QuestionError(f"{too_long}, and of the rest {error}") from error
+
+
+def choose_replay(
+    learned_before: Mapping[int, Sequence[Question]], encoder: Encoder, *, seed: int
+) -> list[Question]:
+    """A bounded, seeded choice among the questions of earlier sessions."""
+    everything = [question for questions in learned_before.values() for question in questions]
+    chosen = random.Random(seed).sample(everything, min(_MAX_REPLAY, len(everything)))
+    return _short_enough(chosen, encoder)
+
+
+def _short_enough(questions: Iterable[Question], encoder: Encoder) -> list[Question]:
+    kept = []
+    for question in questions:
+        try:
+            encoder.encode(question.question, question.answer)
+        except QuestionTooLongError:
+            continue
+        kept.append(question)
+    return kept

@@ -1,0 +1,237 @@
+"""What becomes of sessions, turns and questions inside a transaction: rows to nouns and back.
+
+The functions take their caller's connection; whether anything of it is durable is the caller's to
+say, who begins and ends the transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from plum_langchain.errors import InvalidInputError, UnknownSessionError
+from plum_langchain.journal import schema
+from plum_langchain.journal.database import storable
+from plum_langchain.session import Question, Session, SessionState, Turn
+
+_s = schema.sessions
+_t = schema.turns
+_q = schema.questions
+
+_UNIQUE_LENGTH = 16
+"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
+
+
+# -- sessions ----------------------------------------------------------------------------------
+
+
+def find_session(connection: Connection, user_id: str, session_id: str) -> Row[Any] | None:
+    """The session's row; None if there is no such session."""
+    return connection.execute(
+        select(_s).where(_s.c.user_id == user_id, _s.c.session_id == session_id)
+    ).first()
+
+
+def get_session(connection: Connection, user_id: str, session_id: str) -> Row[Any]:
+    """The session's row.
+
+    Raises:
+        UnknownSessionError: no such session.
+    """
+    row = find_session(connection, user_id, session_id)
+    if row is None:
+        raise UnknownSessionError(
+            f"user {user_id!r} has no session {session_id!r}; `plum sessions --user {user_id}` "
+            "lists them"
+        )
+    return row
+
+
+def create_session(connection: Connection, session: Session) -> Row[Any]:
+    """Insert an open session without its turns; returns its row."""
+    connection.execute(
+        insert(_s).values(
+            user_id=session.user_id,
+            session_id=session.session_id,
+            thread_id=session.thread_id or session.session_id,
+            topic=storable(session.topic),
+            state=SessionState.OPEN,
+            material=dict(session.material),
+            started_at=session.started,
+            updated_at=session.started,
+        )
+    )
+    return get_session(connection, session.user_id, session.session_id)
+
+
+def session_of(connection: Connection, row: Row[Any]) -> Session:
+    """A session's row as the noun, with its turns (none, if it was forgotten)."""
+    forgotten = row.state == SessionState.FORGOTTEN
+    return Session(
+        user_id=row.user_id,
+        session_id=row.session_id,
+        turns=() if forgotten else tuple(turns_of(connection, row.id)),
+        started=row.started_at,
+        thread_id=row.thread_id,
+        topic=row.topic,
+        state=SessionState(row.state),
+        reason=row.reason,
+        tries=row.tries,
+        material=row.material,
+    )
+
+
+def set_state(
+    connection: Connection,
+    keys: Sequence[int],
+    state: SessionState,
+    *,
+    reason: str | None = None,
+    tries: int = 0,
+) -> None:
+    """Move sessions to a state; why they were in the last one, and how often, goes with it."""
+    if keys:
+        connection.execute(
+            update(_s)
+            .where(_s.c.id.in_(keys))
+            .values(state=state, reason=reason and storable(reason), tries=tries)
+        )
+
+
+def erase(connection: Connection, keys: Sequence[int]) -> None:
+    """Delete the text of sessions and leave their tombstones.
+
+    Of a turn its role, time and message id are left: an agent's own checkpoint still holds the
+    thread, and its next message must not bring the forgotten ones back.
+    """
+    connection.execute(update(_t).where(_t.c.session.in_(keys)).values(content=""))
+    connection.execute(delete(_q).where(_q.c.session.in_(keys)))
+    connection.execute(update(_s).where(_s.c.id.in_(keys)).values(topic="", material={}))
+    set_state(connection, keys, SessionState.FORGOTTEN)
+
+
+# -- turns -------------------------------------------------------------------------------------
+
+
+def checked_turn(turn: Turn) -> Turn:
+    """The turn as it can be stored.
+
+    Raises:
+        InvalidInputError: a role that isn't user or assistant, or a content that isn't text.
+    """
+    if turn.role not in ("user", "assistant"):
+        raise InvalidInputError(f"a turn's role is user or assistant, not {turn.role!r}")
+    if not isinstance(turn.content, str):
+        raise InvalidInputError(
+            f"a turn's content is text, not {type(turn.content).__name__}: {turn.content!r:.80}"
+        )
+    return replace(turn, content=storable(turn.content))
+
+
+def turns_of(connection: Connection, key: int) -> list[Turn]:
+    """The turns of a session, oldest first."""
+    rows = connection.execute(select(_t).where(_t.c.session == key).order_by(_t.c.position))
+    return [_turn(row) for row in rows]
+
+
+def turns_of_thread(connection: Connection, user_id: str, thread_id: str) -> list[Turn]:
+    """The user's turns in all sessions of a thread, oldest first."""
+    rows = connection.execute(
+        select(_t)
+        .select_from(_t.join(_s, _t.c.session == _s.c.id))
+        .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
+        .order_by(_s.c.id, _t.c.position)
+    )
+    return [_turn(row) for row in rows]
+
+
+def turns_of_others(
+    connection: Connection, user_id: str, thread_id: str, turns: Sequence[Turn]
+) -> list[Turn]:
+    """Those of `turns` that another user of the same thread has: a checkpoint holds them all.
+
+    The text must agree as well as the id: a client that numbers its messages gives the same ids to
+    everyone, and nobody's message may be lost for that. Where the text was forgotten, an id too
+    long to be a number tells by itself.
+    """
+    ids = [turn.message_id for turn in turns if turn.message_id is not None]
+    rows = connection.execute(
+        select(_t.c.message_id, _t.c.role, _t.c.content)
+        .select_from(_t.join(_s, _t.c.session == _s.c.id))
+        .where(
+            _t.c.message_id.in_(ids),
+            _s.c.thread_id == thread_id,
+            _s.c.user_id != user_id,
+        )
+    )
+    there = {tuple(row) for row in rows}
+    return [
+        turn
+        for turn in turns
+        if (turn.message_id, turn.role, turn.content) in there
+        or (
+            len(turn.message_id or "") >= _UNIQUE_LENGTH
+            and (turn.message_id, turn.role, "") in there
+        )
+    ]
+
+
+def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: datetime) -> None:
+    """Add turns at the end of a session; those without a time of their own are of `now`."""
+    last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
+    start = 0 if last is None else last + 1
+    rows = [
+        {
+            "session": key,
+            "position": position,
+            "role": turn.role,
+            "content": turn.content,
+            "message_id": turn.message_id,
+            "at": turn.at or now,
+        }
+        for position, turn in enumerate(turns, start)
+    ]
+    if rows:
+        connection.execute(insert(_t), rows)
+        connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
+
+
+def _turn(row: Row[Any]) -> Turn:
+    return Turn(row.role, row.content, row.message_id, row.at)
+
+
+# -- questions ---------------------------------------------------------------------------------
+
+
+def questions_of(connection: Connection, keys: Sequence[int]) -> dict[int, list[Question]]:
+    """The questions that each of the sessions was learned from, in their order."""
+    found: dict[int, list[Question]] = {key: [] for key in keys}
+    rows = connection.execute(
+        select(_q).where(_q.c.session.in_(keys)).order_by(_q.c.session, _q.c.position)
+    )
+    for row in rows:
+        found[row.session].append(
+            Question(row.question, row.answer, row.kind, tuple(row.evidence), row.statement)
+        )
+    return found
+
+
+def replace_questions(connection: Connection, key: int, questions: Sequence[Question]) -> None:
+    """Keep these as the questions that the session was learned from."""
+    connection.execute(delete(_q).where(_q.c.session == key))
+    rows = [
+        {
+            "session": key,
+            "position": position,
+            "question": question.question,
+            "answer": question.answer,
+            "kind": question.kind,
+            "evidence": list(question.evidence),
+            "statement": question.statement,
+        }
+        for position, question in enumerate(questions)
+    ]
+    if rows:
+        connection.execute(insert(_q), rows)

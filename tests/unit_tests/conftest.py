@@ -1,0 +1,36 @@
+"""What makes 1,300 tests quick: one thread a process, homes in memory, and less garbage collection.
+
+It holds for a worker of pytest-xdist (`make unit` starts one a core) as for a run without.
+"""
+
+import gc
+import os
+import shutil
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported: several threads only slow a tiny model down, and the other cores have
+# workers of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Every turn and adapter is synced to disk, which is most of what a test waits for. What survives a
+# killed process is the same in memory; what survives a power cut is not ours to test.
+_MEMORY = Path("/dev/shm")
+_ROOM = 2**30  # bytes; a whole run needs some 30 MB
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+# Torch and transformers are a million objects that live until the end: as Python is set, they are
+# looked through again and again while they are imported and at every model loaded.
+gc.set_threshold(100_000, 20, 100)
+
+# How long an example takes is the machine's affair.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later collection."""
+    gc.collect()
+    gc.freeze()
