@@ -35,7 +35,9 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
             "model": str(tiny_model),
             "questions": FixedQuestions(),
             "embeddings": WordEmbeddings(),
-            "learning": LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3),
+            "learning": LearningSettings(
+                rank=4, alpha=8, epochs=2, learning_rate=5e-3, patience=None, dtype="float32"
+            ),
             "serving": ServingSettings(device="cpu", max_new_tokens=12),
             **options,
         }

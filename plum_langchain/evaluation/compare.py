@@ -2,7 +2,7 @@
 
 All of a person's sessions are learned one after another, as in use; the arms are then asked every
 question about every session. For the retention curve the parametric memory is also asked, after
-each session, the closed questions about all sessions so far.
+each session, the questions about all sessions so far.
 """
 
 import os
@@ -33,7 +33,7 @@ _ROOM_FOR_ANSWER = 512  # tokens: system prompt, question, template and 64 of an
 
 @dataclass(frozen=True)
 class RetentionPoint:
-    """How the sessions so far are recalled once one more is learned (closed questions)."""
+    """How the sessions so far are recalled once one more is learned: closed and open questions."""
 
     user_id: str
     learned: int  # sessions learned so far, this one included
@@ -219,12 +219,7 @@ def _retained(
     plum: Plum, exam: Exam, learned: int, asking: Callable[[Asking], None] | None
 ) -> RetentionPoint:
     ids = [session.session_id for session in exam.sessions[:learned]]
-    asked = [question for question in exam.about(ids) if question.closed]
-    graded = []
-    for index, question in enumerate(asked, start=1):
-        graded.append(_ask(plum, exam, exam.user_id, question, "parametric"))
-        if asking is not None:
-            asking(Asking(exam.user_id, "retention", index, len(asked)))
+    graded = _ask_each(plum, exam, exam.about(ids), "parametric", exam.user_id, "retention", asking)
     return RetentionPoint(
         user_id=exam.user_id,
         learned=learned,
@@ -246,13 +241,37 @@ def _ask_all(
     if arm == "stranger":
         position = [e.user_id for e in exams].index(exam.user_id)
         who = exams[(position + 1) % len(exams)].user_id
-    # Loading the model, the index or an adapter is not part of an answer's time.
-    _ask(plum, exam, who, exam.questions[0], arm)
+    return _ask_each(plum, exam, exam.questions, arm, who, arm, asking)
+
+
+def _ask_each(
+    plum: Plum,
+    exam: Exam,
+    questions: Sequence[ExamQuestion],
+    arm: str,
+    who: str,
+    shown: str,
+    asking: Callable[[Asking], None] | None,
+) -> list[Graded]:
+    """Ask one arm these questions of `exam`.
+
+    Args:
+        plum: The home.
+        exam: Whose questions they are.
+        questions: Some of the exam's, or all.
+        arm: Which memory answers; "retrieval@3" names its k.
+        who: Whose memory it is: another person's for the arm "stranger".
+        shown: What progress is reported as.
+        asking: Called after each question.
+    """
+    if questions:
+        # Loading the model, the index or an adapter is not part of an answer's time.
+        _ask(plum, exam, who, questions[0], arm)
     graded = []
-    for number, question in enumerate(exam.questions, start=1):
+    for number, question in enumerate(questions, start=1):
         graded.append(_ask(plum, exam, who, question, arm))
         if asking is not None:
-            asking(Asking(exam.user_id, arm, number, len(exam.questions)))
+            asking(Asking(exam.user_id, shown, number, len(questions)))
     return graded
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.evaluation.compare import Comparison
-from plum_langchain.evaluation.metrics import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +31,41 @@ _KINDS = (
     ("no_adjacent", "topic never raised (No)"),
     ("no_same_slot", "one value swapped (No)"),
     ("open", "open question"),
+)
+
+# Of which sessions, which share of a summary, how it is called and drawn.
+_CURVES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    (
+        "so_far",
+        "balanced_accuracy",
+        "Yes/No: all sessions so far",
+        {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.5},
+    ),
+    (
+        "newest",
+        "balanced_accuracy",
+        "Yes/No: the session just learned",
+        {"color": "#0072B2", "marker": "o", "linestyle": "--", "linewidth": 1.5},
+    ),
+    (
+        "first",
+        "balanced_accuracy",
+        "Yes/No: the first session",
+        {"color": "#009E73", "marker": "o", "linestyle": ":", "linewidth": 1.8},
+    ),
+    (
+        "so_far",
+        "open",
+        "open: all sessions so far",
+        {
+            "color": "#222222",
+            "marker": "s",
+            "markersize": 7,
+            "markerfacecolor": "white",
+            "linestyle": (0, (6, 2, 1, 2)),
+            "linewidth": 2.0,
+        },
+    ),
 )
 
 
@@ -103,34 +137,31 @@ def _kinds(axes: "Axes", comparison: Comparison) -> None:
 
 def _retention(axes: "Axes", comparison: Comparison) -> None:
     axes.set_title(
-        "Parametric memory after each session, balanced accuracy on Yes/No questions "
-        "(mean over people)",
+        "Parametric memory after each session (mean over people): balanced accuracy on Yes/No "
+        "questions, share right of open ones",
         loc="left",
         fontsize=11,
     )
-    lines = (
-        ("so_far", "all sessions so far", "#D55E00", "-", 2.5),
-        ("newest", "the session just learned", "#0072B2", "--", 1.5),
-        ("first", "the first session", "#009E73", ":", 1.8),
-    )
-    for attribute, label, colour, style, thickness in lines:
+    for of, share, label, style in _CURVES:
         points: dict[int, list[float]] = defaultdict(list)
         for point in comparison.retention:
-            summary: Summary = getattr(point, attribute)
-            if summary.balanced_accuracy is not None:
-                points[point.learned].append(100 * summary.balanced_accuracy)
-        xs = sorted(points)
-        ys = [sum(points[x]) / len(points[x]) for x in xs]
-        style_options: dict[str, Any] = {"linestyle": style, "linewidth": thickness}
-        axes.plot(xs, ys, marker="o", color=colour, label=label, **style_options)
+            reached: float | None = getattr(getattr(point, of), share)
+            if reached is not None:
+                points[point.learned].append(100 * reached)
+        if points:
+            xs = sorted(points)
+            ys = [sum(points[x]) / len(points[x]) for x in xs]
+            axes.plot(xs, ys, label=label, **style)
     floor = comparison.arms.get("floor")
     if floor is not None and floor.balanced_accuracy is not None:
-        axes.axhline(100 * floor.balanced_accuracy, color="#999999", label="floor (no memory)")
+        label = "Yes/No: floor (no memory)"
+        axes.axhline(100 * floor.balanced_accuracy, color="#999999", label=label)
     last = max(point.learned for point in comparison.retention)
     axes.set_xticks(range(1, last + 1))
     axes.set_xlabel("sessions learned")
     _percent_axis(axes)
-    axes.legend(fontsize=9, frameon=False, loc="lower right", ncols=2)
+    axes.set_ylim(0, 130)  # the legend stands above the curves, wherever they run
+    axes.legend(fontsize=9, frameon=False, loc="upper center", ncols=3)
 
 
 def _percent_axis(axes: "Axes") -> None:

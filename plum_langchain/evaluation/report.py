@@ -110,7 +110,16 @@ def to_markdown(comparison: Comparison) -> str:
         "is its distance from the floor.",
     ]
     if comparison.retention:
-        lines += ["", "## Retention", "", *_retention_rows(comparison)]
+        lines += [
+            "",
+            "## Retention",
+            "",
+            "The parametric memory after each session: balanced accuracy on the Yes/No questions "
+            "about all sessions so far, the newest and the first; and the share right of the open "
+            "questions about all so far.",
+            "",
+            *_retention_rows(comparison),
+        ]
     if comparison.seconds_per_session is not None:
         size = (comparison.adapter_bytes or 0) / 1e6
         lines += [
@@ -165,7 +174,15 @@ def _markdown_row(cells: "list[str] | tuple[str, ...]") -> str:
 
 
 def _retention_rows(comparison: Comparison) -> list[str]:
-    header = ["person", "sessions learned", "all so far", "the newest", "the first", "n"]
+    header = [
+        "person",
+        "sessions learned",
+        "all so far",
+        "the newest",
+        "the first",
+        "open, all so far",
+        "n",
+    ]
     rows = [_markdown_row(header), _markdown_row(["---"] * len(header))]
     for point in comparison.retention:
         rows.append(
@@ -176,7 +193,8 @@ def _retention_rows(comparison: Comparison) -> list[str]:
                     percent(point.so_far.balanced_accuracy),
                     percent(point.newest.balanced_accuracy),
                     percent(point.first.balanced_accuracy),
-                    str(point.so_far.n_closed),
+                    percent(point.so_far.open),
+                    str(point.so_far.n),
                 ]
             )
         )

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from plum_langchain.journal.database import storable
-from plum_langchain.models.load import IMPORTING
+from plum_langchain.models.load import IMPORTING, LOADING
 from plum_langchain.models.resolve import EMBEDDING_MODEL, resolve_model
 
 
@@ -63,5 +63,6 @@ class LocalEmbeddings(Embeddings):
                 transformers_logging.disable_progress_bar()
                 path = str(resolve_model(self.model).path)
                 tokenizer = AutoTokenizer.from_pretrained(path)
-                self._loaded = (tokenizer, AutoModel.from_pretrained(path).eval())
+                with LOADING:
+                    self._loaded = (tokenizer, AutoModel.from_pretrained(path).eval())
             return self._loaded

@@ -15,6 +15,10 @@ IMPORTING = threading.Lock()
 """Held while names are imported from transformers: it makes them lazily, and two threads that do so
 for the first time at once (a chat and a consolidation) find it half made."""
 
+LOADING = threading.Lock()
+"""Held while transformers loads: two threads that set torch's default dtype and put it back would
+leave each other's behind."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -94,6 +98,8 @@ def load_model(
         InvalidInputError: the device or dtype can't be used.
         ModelNotFoundError: the directory holds no causal LM that transformers can read.
     """
+    import torch
+
     with IMPORTING:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
@@ -101,10 +107,14 @@ def load_model(
     transformers_logging.disable_progress_bar()
     device = choose_device(device)
     weights_dtype = choose_dtype(dtype, device, training=training)
+    # On a CPU they are converted afterwards: while transformers loads in another dtype than torch's
+    # default, that is the default of every thread, a chat's included.
+    loading_dtype = torch.get_default_dtype() if device == "cpu" else weights_dtype
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(resolved.path), dtype=weights_dtype, use_safetensors=True
-        )
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                str(resolved.path), dtype=loading_dtype, use_safetensors=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(str(resolved.path))
     except Exception as error:  # whatever transformers, tokenizers and safetensors please
         raise ModelNotFoundError(
@@ -113,5 +123,7 @@ def load_model(
             "and its tokenizer"
         ) from error
     model.to(device)  # type: ignore[arg-type]  # transformers wraps torch's signature wrongly
+    for parameter in model.parameters():  # not the buffers: rotary frequencies need their digits
+        parameter.data = parameter.data.to(weights_dtype)
     model.eval().requires_grad_(False)
     return LoadedModel(resolved, model, tokenizer, device)

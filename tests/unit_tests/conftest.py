@@ -6,8 +6,11 @@ It holds for a worker of pytest-xdist (`make unit` starts one a core) as for a r
 import gc
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Before torch is imported: several threads only slow a tiny model down, and the other cores have
@@ -34,3 +37,17 @@ def pytest_collection_finish() -> None:
     """Leave what is imported by now out of every later collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def default_dtype_is_left_alone() -> Iterator[None]:
+    """Torch's default dtype is the whole process's: whoever leaves another hurts everybody else.
+
+    The one who does so fails here, and not those who come after.
+    """
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_default_dtype"):
+        left = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        assert left == torch.float32, f"the test left {left} as torch's default dtype"

@@ -59,7 +59,7 @@ def test_by_interval_and_only_until_it_is_stopped(chats: Any) -> None:
         wait_for(learned(chats, 2))
     assert not schedule.running and schedule.last_error is None
     chats.add_session(session("ana", "s3"))
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert states(chats)[-1] == SessionState.FINISHED
     schedule.stop()  # stopping twice is fine
 
@@ -78,11 +78,11 @@ def test_by_cron_in_utc(plum: Any) -> None:
 
 def test_when_a_session_has_been_idle(plum: Any) -> None:
     memory = plum.memory("ana", "today")
-    with plum.schedule(when_idle=1.5):
+    with plum.schedule(when_idle=1.0):
         for _ in range(5):
             memory.save_context({"input": "My bakery."}, {"output": "Yes?"})
             assert states(plum) == [SessionState.OPEN]
-            time.sleep(0.3)
+            time.sleep(0.25)
         wait_for(learned(plum))
 
 
@@ -321,11 +321,11 @@ plum = Plum(
     serving=ServingSettings(device="cpu"),
 )
 if not training:
-    schedule._SECONDS_AT_EXIT = 1.0
+    schedule._SECONDS_AT_EXIT = 0.3
 plum.schedule(interval=0.05)
 while not (any(plum.home.adapters.glob("*/.writing-*")) if training else plum.status()["jobs"]):
     time.sleep(0.05)
-time.sleep(0.5)
+time.sleep(0.2)
 print(time.time())
 """
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(tiny_model: Path) -> None:
 
     half = load_model(resolve_model(str(tiny_model)), device="cpu", dtype="bfloat16")
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
+    assert half.model.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "tokenizer.json", "broken"])
@@ -195,6 +197,31 @@ def test_a_model_that_can_not_be_read_is_named(tiny_model: Path, tmp_path: Path,
         (copy / gone).unlink()
     with pytest.raises(ModelNotFoundError, match="can't be loaded as a causal language model"):
         load_model(resolve_model(str(copy)), device="cpu")
+
+
+def test_loading_in_another_dtype_is_nothing_to_other_threads(tiny_model: Path) -> None:
+    resolved = resolve_model(str(tiny_model))
+    seen: set[torch.dtype] = set()
+    ended = threading.Event()
+
+    def chat() -> None:
+        while not ended.is_set():
+            seen.add(torch.zeros(1).dtype)
+
+    chatting = threading.Thread(target=chat)
+    loading = [
+        threading.Thread(target=load_model, args=(resolved,), kwargs={"device": "cpu", "dtype": d})
+        for d in ("bfloat16", "float32", "float16") * 2
+    ]
+    chatting.start()
+    for thread in loading:
+        thread.start()
+    for thread in loading:
+        thread.join()
+    ended.set()
+    chatting.join()
+    assert seen == {torch.float32}
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +241,18 @@ def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyP
     assert (choose_device(), choose_dtype("auto", "mps")) == ("mps", torch.float32)
     machine(cuda=False, mps=False)
     assert (choose_device(), choose_dtype("auto", "cpu")) == ("cpu", torch.float32)
+
+    def cpu(**found: bool) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+
+    cpu(avx512_bf16=True)  # multiplied by the processor itself: for training
+    assert choose_dtype("auto", "cpu", training=True) == torch.bfloat16
+    assert choose_dtype("auto", "cpu") == torch.float32
+    cpu(amx_bf16=True)
+    assert choose_dtype("auto", "cpu", training=True) == torch.bfloat16
+    cpu(avx2=True)
+    assert choose_dtype("auto", "cpu", training=True) == torch.float32
+    assert choose_dtype("float32", "cuda", training=True) == torch.float32
     assert choose_device("cpu") == "cpu"
 
     for absent in ("cuda", "cuda:3", "mps"):

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plum_langchain.errors import QuestionError
@@ -35,6 +35,7 @@ def sides(questions: list[Question]) -> Counter[tuple[bool, bool]]:
     return Counter((q.closed, q.positive) for q in questions)
 
 
+@settings(max_examples=60)
 @given(question_lists(), st.integers(0, 3), st.none() | st.integers(2, 30))
 def test_positives_equal_negatives(questions: list[Question], seed: int, most: int | None) -> None:
     try:
@@ -54,6 +55,7 @@ def test_positives_equal_negatives(questions: list[Question], seed: int, most: i
     assert balance(questions, seed=seed, max_questions=most) == chosen
 
 
+@settings(max_examples=40)
 @given(question_lists(), st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order(questions: list[Question], rng: object) -> None:
     shuffled = list(questions)

@@ -172,7 +172,7 @@ def test_a_sample_stays_short_in_any_script() -> None:
         assert len(question.answer.encode()) <= MAX_BYTES + 40
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=200), max_size=4), st.integers(0, 5))
 def test_any_text_gives_balanced_questions_or_a_clear_error(turns: list[str], seed: int) -> None:
     maker = StatementQuestions(replace(ALL, seed=seed))

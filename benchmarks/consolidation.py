@@ -1,0 +1,361 @@
+"""How long learning a session takes: this package against TRL's SFTTrainer and the plain way.
+
+    python -m pip install trl
+    python benchmarks/consolidation.py --json consolidation.json
+
+Each run takes one session of each person (run 1 their first, run 2 their second, ...) and learns it
+from the same recorded questions, from the base model on, in one process after another:
+
+* trl      Hugging Face TRL's SFTTrainer with PEFT, prompt and completion as its documentation has
+           them, in the quickest of its settings that run on this hardware (docs/performance.md)
+* plain    this package's reference: separate padded samples, full logits, float32, 10 epochs
+* default  this package as it comes
+
+Then each arm's adapters are asked the `qa_test` questions, which no arm was trained on. A second is
+a second of training a session: from its questions to the adapter on disk, without the loading of
+the model. Ratios are taken within a run.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
+from plum_langchain.adapters import AdapterStore, Manifest
+from plum_langchain.evaluation import machine, read_exams
+from plum_langchain.evaluation.exam import Exam
+from plum_langchain.evaluation.metrics import Graded, answer_given, summarise
+from plum_langchain.learning import learn
+from plum_langchain.memories.answer import answer
+from plum_langchain.memories.base import Recalled
+from plum_langchain.models import Engine, LoadedModel, load_model, resolve_model
+from plum_langchain.questions import question_maker
+from plum_langchain.session import Question
+
+CHATS = Path(__file__).parents[1] / "examples" / "chats"
+ARMS = ("trl", "plain", "default")
+PLAIN = LearningSettings(packed=False, upper_layers=1.0, patience=None, dtype="float32")
+
+Train = Callable[[list[Question], Path, int], dict[str, Any]]
+
+
+def main() -> None:
+    """Run every arm of every run in a process of its own, and report."""
+    arguments = _arguments()
+    if arguments.worker:
+        found = _work(arguments)
+        arguments.json.write_text(json.dumps(found), "utf-8")
+        return
+    records: list[dict[str, Any]] = []
+    for run in range(arguments.runs):
+        for arm in arguments.arms:
+            with tempfile.TemporaryDirectory() as directory:
+                out = Path(directory) / "out.json"
+                command = [sys.executable, __file__, "--worker", arm, "--run", str(run)]
+                command += ["--people", *arguments.people, "--json", str(out)]
+                command += ["--max-questions", str(arguments.max_questions)]
+                command += ["--model", arguments.model]
+                subprocess.run(command, check=True)
+                records.append({"run": run, "arm": arm, **json.loads(out.read_text("utf-8"))})
+            print(f"run {run + 1}, {arm}: {_line(records[-1])}", file=sys.stderr, flush=True)
+    report = _report(records, arguments)
+    print(_table(report))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
+
+
+# -- one arm -----------------------------------------------------------------------------------
+
+
+def _work(arguments: argparse.Namespace) -> dict[str, Any]:
+    exams = read_exams([CHATS / f"{person}.jsonl" for person in arguments.people])
+    maker = question_maker("recorded", QuestionSettings(max_questions=arguments.max_questions))
+    train, settings = _trainer(arguments.worker, arguments.model)
+    with tempfile.TemporaryDirectory() as directory:
+        store = AdapterStore(Path(directory) / "adapters")
+        sessions, learned = [], []
+        for exam in exams:
+            session = exam.sessions[arguments.run]
+            questions = maker.make(session)
+            place = Path(directory) / exam.user_id
+            place.mkdir()
+            done = train(questions, place, arguments.run)
+            sessions.append({"user": exam.user_id, "questions": len(questions), **done})
+            learned.append((exam, session.session_id, place))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        graded = _examine(store, learned, settings, arguments.model)
+    seconds = sum(one["seconds"] for one in sessions)
+    samples = sum(one["questions"] * one["epochs"] for one in sessions)
+    return {
+        "sessions": sessions,
+        "seconds_per_session": seconds / len(sessions),
+        "samples_per_second": samples / seconds,
+        "epochs": sum(one["epochs"] for one in sessions) / len(sessions),
+        "peak_mib": peak,
+        "answers": [asdict(one) for one in graded],
+    }
+
+
+def _trainer(arm: str, model: str) -> tuple[Train, LearningSettings]:
+    if arm == "trl":
+        return _trl(model), PLAIN
+    settings = PLAIN if arm == "plain" else LearningSettings()
+    base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype, training=True)
+
+    def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        done = learn(
+            base.model, base.tokenizer, questions, place, settings=replace(settings, seed=seed)
+        )
+        return {**asdict(done), "seconds": time.perf_counter() - started}
+
+    return train, settings
+
+
+def _trl(model: str) -> Train:
+    """TRL as its documentation has it: conversational prompt and completion, PEFT beside it.
+
+    https://huggingface.co/docs/trl/sft_trainer (prompt-completion data, "Train adapters with PEFT")
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
+        base: LoadedModel = load_model(resolve_model(model), device="cpu", dtype=TRL_DTYPE)
+        base.model.requires_grad_(True)
+        started = time.perf_counter()
+        system = {"role": "system", "content": PLAIN.system_prompt}
+        data = Dataset.from_list(
+            [
+                {
+                    "prompt": [system, {"role": "user", "content": question.question}],
+                    "completion": [{"role": "assistant", "content": question.answer}],
+                }
+                for question in questions
+            ]
+        )
+        trainer = SFTTrainer(
+            model=base.model,
+            args=SFTConfig(
+                output_dir=str(place / "trainer"),
+                num_train_epochs=PLAIN.epochs,
+                per_device_train_batch_size=PLAIN.batch_size,
+                learning_rate=PLAIN.learning_rate,
+                lr_scheduler_type="constant",
+                max_grad_norm=PLAIN.max_grad_norm,
+                seed=seed,
+                use_cpu=True,
+                report_to="none",
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                **TRL_SETTINGS,
+            ),
+            train_dataset=data,
+            processing_class=base.tokenizer,
+            peft_config=LoraConfig(
+                r=PLAIN.rank,
+                lora_alpha=PLAIN.alpha,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
+        trainer.train()
+        trainer.model.save_pretrained(str(place))
+        return {"epochs": PLAIN.epochs, "seconds": time.perf_counter() - started}
+
+    return train
+
+
+TRL_DTYPE = "float32"
+TRL_SETTINGS: dict[str, Any] = {"bf16": False, "gradient_checkpointing": False}
+"""Activation checkpointing, TRL's default, saves memory that isn't short here and costs a third of
+the time; see docs/performance.md for the others tried."""
+
+
+# -- asking ------------------------------------------------------------------------------------
+
+
+def _examine(
+    store: AdapterStore,
+    learned: Sequence[tuple[Exam, str, Path]],
+    settings: LearningSettings,
+    model: str,
+) -> list[Graded]:
+    resolved = resolve_model(model)
+    engine = Engine(lambda: resolved, store, ServingSettings(device="cpu"))
+    graded = []
+    for exam, session_id, place in learned:
+        manifest = Manifest(
+            generation=1,
+            base_model=resolved.id,
+            base_fingerprint=resolved.fingerprint,
+            session_keys=(1,),
+            settings=asdict(settings),
+            question_maker="recorded",
+            metrics={},
+            created="",
+        )
+
+        def fill(directory: Path, place: Path = place, manifest: Manifest = manifest) -> Manifest:
+            for name in ("adapter_model.safetensors", "adapter_config.json"):
+                (directory / name).write_bytes((place / name).read_bytes())
+            return manifest
+
+        adapter = store.write(exam.user_id, 1, fill)
+        for question in exam.about([session_id]):
+            given = answer(
+                engine,
+                Recalled(adapter=adapter),
+                question.question,
+                memory="parametric",
+                system_prompt=settings.system_prompt,
+                closed=question.closed,
+                started=time.perf_counter(),
+            )
+            expected = {"yes": "Yes"}.get(question.kind, "No")
+            right = (
+                given.text == expected
+                if question.closed
+                else answer_given(question.answer, given.text)
+            )
+            graded.append(
+                Graded(
+                    user_id=exam.user_id,
+                    session_id=session_id,
+                    question=question.question,
+                    kind=question.kind,
+                    expected=question.answer,
+                    answer=given.text,
+                    correct=right,
+                    p_yes=given.yes,
+                    prompt_tokens=given.prompt_tokens,
+                    seconds=given.seconds,
+                )
+            )
+    return graded
+
+
+# -- reporting ---------------------------------------------------------------------------------
+
+
+def _report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
+    arms: dict[str, dict[str, Any]] = {}
+    for arm in arguments.arms:
+        own = [record for record in records if record["arm"] == arm]
+        summary = summarise([Graded(**one) for record in own for one in record["answers"]])
+        arms[arm] = {
+            **{key: _spread([r[key] for r in own]) for key in _MEASURED},
+            "recall": summary.balanced_accuracy,
+            "recall_ci95": summary.ci95,
+            "open": summary.open,
+            "n": summary.n,
+        }
+    report: dict[str, Any] = {
+        "arms": arms,
+        "runs": records,
+        "people": arguments.people,
+        "machine": machine(),
+        "settings": {"plain": asdict(PLAIN), "default": asdict(LearningSettings())},
+        "trl": {"version": _version("trl"), "dtype": TRL_DTYPE, **TRL_SETTINGS},
+    }
+    for arm in ("trl", "plain"):
+        if {arm, "default"} <= set(arms):
+            report[f"ratio_vs_{arm}"] = _spread(
+                [
+                    _of(records, run, arm) / _of(records, run, "default")
+                    for run in range(arguments.runs)
+                ]
+            )
+    if {"trl", "default"} <= set(arms):
+        ours, theirs = arms["default"]["recall"], arms["trl"]["recall"]
+        report["recall_difference_points"] = 100 * (ours - theirs)
+    return report
+
+
+_MEASURED = ("seconds_per_session", "samples_per_second", "epochs", "peak_mib")
+
+
+def _of(records: list[dict[str, Any]], run: int, arm: str) -> float:
+    return float(
+        next(r["seconds_per_session"] for r in records if (r["run"], r["arm"]) == (run, arm))
+    )
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _table(report: dict[str, Any]) -> str:
+    """Everything as Markdown, as docs/performance.md shows it."""
+    rows = [
+        "| | s a session | samples/s | epochs | peak memory, MiB | recall, balanced | open |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm, found in report["arms"].items():
+        low, high = found["recall_ci95"]
+        cells = [
+            arm,
+            _shown(found["seconds_per_session"], 0),
+            _shown(found["samples_per_second"], 1),
+            _shown(found["epochs"], 1),
+            _shown(found["peak_mib"], 0),
+            f"{100 * found['recall']:.0f}% ({100 * low:.0f}-{100 * high:.0f})",
+            f"{100 * found['open']:.0f}%",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    for arm in ("trl", "plain"):
+        if f"ratio_vs_{arm}" in report:
+            rows.append(
+                f"\ndefault is {_shown(report[f'ratio_vs_{arm}'], 1)} times as fast as {arm}"
+            )
+    if "recall_difference_points" in report:
+        rows.append(
+            f"\nrecall, default minus trl: {report['recall_difference_points']:+.1f} points"
+        )
+    return "\n".join(rows)
+
+
+def _shown(spread: dict[str, float], digits: int) -> str:
+    low, middle, high = (f"{spread[key]:.{digits}f}" for key in ("min", "median", "max"))
+    return middle if low == high else f"{low}-**{middle}**-{high}"
+
+
+def _line(record: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {record[key]:.1f}" for key in _MEASURED)
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--max-questions", type=int, default=100, help="of each session")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--run", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""How fast the adapted model answers, next to the base model and to plain transformers.
+
+    python benchmarks/serving.py --json serving.json
+
+Two adapters of random weights, in the shape the settings give, stand for two users: what they say
+is of no interest, only how long it takes. Every measure is taken in turn with those it is compared
+with, `--rounds` times, in one process.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from plum_langchain import LearningSettings, ServingSettings
+from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.evaluation import machine
+from plum_langchain.learning.lora import attached, save
+from plum_langchain.models import Engine, ResolvedModel, Sampling, load_model, resolve_model
+
+PROMPT = [
+    {"role": "system", "content": "You remember what the user told you."},
+    {"role": "user", "content": "Tell me a long story about a bakery by the sea and its owner."},
+]
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    resolved = resolve_model(arguments.model)
+    with tempfile.TemporaryDirectory() as directory:
+        store = AdapterStore(Path(directory))
+        users = [_random_adapter(store, resolved, name, seed) for seed, name in enumerate("ab")]
+        report = _measure(store, resolved, users, arguments)
+    print(_table(report))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
+
+
+def _random_adapter(
+    store: AdapterStore, resolved: ResolvedModel, owner: str, seed: int
+) -> AdapterRef:
+    import torch
+
+    settings = LearningSettings(seed=seed)
+    base = load_model(resolved, device="cpu")
+
+    def fill(place: Path) -> Manifest:
+        with attached(base.model, None, settings) as (adapted, _):
+            for name, parameter in adapted.named_parameters():
+                if "lora_B" in name:  # it begins with zeros
+                    torch.nn.init.normal_(parameter, std=1e-4)
+            save(adapted, place)
+        return Manifest(
+            generation=1,
+            base_model=resolved.id,
+            base_fingerprint=resolved.fingerprint,
+            session_keys=(1,),
+            settings=asdict(settings),
+            question_maker="none",
+            metrics={},
+            created="",
+        )
+
+    return store.write(owner, 1, fill)
+
+
+def _measure(
+    store: AdapterStore,
+    resolved: ResolvedModel,
+    users: list[AdapterRef],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype=arguments.dtype))
+    plain = load_model(resolved, device="cpu", dtype="float32")
+    ways: dict[str, Callable[[int], float]] = {
+        "transformers": lambda n: _plain_seconds(plain, n),
+        "base": lambda n: _engine_seconds(engine, None, n),
+        "adapted": lambda n: _engine_seconds(engine, users[0], n),
+    }
+    first: dict[str, list[float]] = {name: [] for name in ways}
+    rate: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(arguments.rounds + 1):
+        for name, seconds in ways.items():
+            to_first, whole = seconds(1), seconds(arguments.tokens)
+            if run:  # the first round warms up
+                first[name].append(to_first)
+                rate[name].append((arguments.tokens - 1) / (whole - to_first))
+    loading: list[float] = []
+    switching: list[float] = []
+    for _ in range(arguments.rounds):
+        for user in users:
+            engine.drop(user.owner)
+        for found in (loading, switching):  # from disk, then already there
+            for user in users:
+                started = time.perf_counter()
+                with engine._activated(user):
+                    found.append(time.perf_counter() - started)
+    return {
+        "first_token_seconds": {name: _spread(found) for name, found in first.items()},
+        "tokens_per_second": {name: _spread(found) for name, found in rate.items()},
+        "load_seconds": _spread(loading),
+        "switch_seconds": _spread(switching),
+        "adapted_to_base": {
+            "first_token": _ratio(first["adapted"], first["base"]),
+            "tokens_per_second": _ratio(rate["adapted"], rate["base"]),
+        },
+        "adapted_to_transformers": _ratio(rate["adapted"], rate["transformers"]),
+        "dtype": arguments.dtype,
+        "machine": machine(),
+    }
+
+
+def _engine_seconds(engine: Engine, adapter: AdapterRef | None, tokens: int) -> float:
+    started = time.perf_counter()
+    reply = engine.chat(PROMPT, adapter, Sampling(max_new_tokens=tokens))
+    seconds = time.perf_counter() - started
+    assert reply.completion_tokens == tokens, f"it ended after {reply.completion_tokens} tokens"
+    return seconds
+
+
+def _plain_seconds(base: Any, tokens: int) -> float:
+    """`generate` as the documentation of transformers has it."""
+    import torch
+
+    started = time.perf_counter()
+    inputs = base.tokenizer.apply_chat_template(
+        PROMPT, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        base.model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+    return time.perf_counter() - started
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    return _spread([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _table(report: dict[str, Any]) -> str:
+    rows = ["| | first token, ms | tokens a second |", "| --- | --- | --- |"]
+    for name in report["tokens_per_second"]:
+        first = _shown(report["first_token_seconds"][name], 1000, 0)
+        rate = _shown(report["tokens_per_second"][name], 1, 1)
+        rows.append(f"| {name} | {first} | {rate} |")
+    ratios = report["adapted_to_base"]
+    rows += [
+        "",
+        f"adapted to base: first token {_shown(ratios['first_token'], 1, 2)}, tokens a second "
+        f"{_shown(ratios['tokens_per_second'], 1, 2)}; adapted to transformers: "
+        f"{_shown(report['adapted_to_transformers'], 1, 2)}",
+        f"an adapter from disk {_shown(report['load_seconds'], 1000, 0)} ms, one that is loaded "
+        f"{_shown(report['switch_seconds'], 1000, 1)} ms",
+    ]
+    return "\n".join(rows)
+
+
+def _shown(spread: dict[str, float], factor: float, digits: int) -> str:
+    low, middle, high = (f"{factor * spread[k]:.{digits}f}" for k in ("min", "median", "max"))
+    return f"{low}-**{middle}**-{high}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--dtype", default="auto", help="of the served model")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
