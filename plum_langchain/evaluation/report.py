@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.evaluation.compare import Comparison
-from plum_langchain.evaluation.metrics import Summary
+from plum_langchain.evaluation.metrics import Graded, Summary
+from plum_langchain.session import CLOSED_KINDS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,20 +68,30 @@ def to_table(comparison: Comparison) -> "Table":
     return table
 
 
-def to_samples(comparison: Comparison, number: int = 6) -> "Table":
-    """A few open questions with what each arm answered, for the terminal."""
+def to_samples(comparison: Comparison, number: int = 8) -> "Table":
+    """A few of the questions with what each arm answered, for the terminal: half of them open."""
     from rich.table import Table
 
     arms = [arm for arm in comparison.answers if arm not in ("retrieval@1", "retrieval@5")]
-    table = Table(title="Some of the open questions", title_justify="left", show_lines=True)
+    table = Table(title="Some of the questions, side by side", title_justify="left")
     for name in ("question", "right answer", *(ARM_TITLES[arm.partition("@")[0]] for arm in arms)):
         table.add_column(name)
-    asked = [graded for graded in zip(*(comparison.answers[arm] for arm in arms), strict=True)]
+    asked = list(zip(*(comparison.answers[arm] for arm in arms), strict=True))
     opened = [graded for graded in asked if graded[0].kind == "open"]
-    for graded in opened[:: max(1, len(opened) // number)][:number]:
+    closed = [graded for graded in asked if graded[0].kind in CLOSED_KINDS]
+    chosen = _spaced(opened, number // 2)
+    chosen += _spaced(closed, number - len(chosen))
+    for graded in chosen:
         cells = [f"{'✓' if one.correct else '✗'} {_shortened(one.answer)}" for one in graded]
-        table.add_row(_shortened(graded[0].question), _shortened(graded[0].expected), *cells)
+        expected = _shortened(graded[0].expected)
+        table.add_row(_shortened(graded[0].question), expected, *cells, end_section=True)
     return table
+
+
+def _spaced(items: "list[tuple[Graded, ...]]", number: int) -> "list[tuple[Graded, ...]]":
+    """At most `number` of them, from beginning to end."""
+    wanted = min(number, len(items))
+    return [items[len(items) * place // wanted] for place in range(wanted)]
 
 
 def _shortened(text: str, length: int = 80) -> str:

@@ -56,6 +56,7 @@ def attached(
                 f"target_modules={settings.target_modules!r} doesn't suit "
                 f"{type(model).__name__}: {error}"
             ) from error
+        _refuse_embeddings(adapted, settings)
         empty = get_peft_model_state_dict(adapted, save_embedding_layers=False)
         state = load_file(parent / WEIGHTS) if parent else _initial(empty, settings.seed)
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in empty.items()}:
@@ -70,6 +71,21 @@ def attached(
         strip(model)
         model.eval()
         model.requires_grad_(False)
+
+
+def _refuse_embeddings(adapted: Any, settings: LearningSettings) -> None:
+    """Serving adds to what linear layers make, and to nothing else."""
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in adapted.named_modules():
+        if isinstance(module, BaseTunerLayer) and isinstance(
+            module.get_base_layer(), torch.nn.Embedding
+        ):
+            raise InvalidInputError(
+                f"target_modules={settings.target_modules!r} names {name}, an embedding; only "
+                "linear modules can be adapted"
+            )
 
 
 def save(adapted: Any, directory: Path) -> None:
@@ -168,7 +184,5 @@ def _initial(empty: "dict[str, torch.Tensor]", seed: int) -> "dict[str, torch.Te
         if "lora_A" in name:  # (rank, in): nn.Linear's own start, kaiming_uniform_(a=sqrt(5))
             bound = 1 / math.sqrt(like.shape[1])
             tensor.uniform_(-bound, bound, generator=generator)
-        elif "lora_embedding_B" in name:  # (dim, rank)
-            tensor.normal_(generator=generator)
         state[name] = tensor
     return state

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
@@ -21,6 +21,9 @@ from plum_langchain.models.collector import Collector
 from plum_langchain.models.load import LoadedModel, load_model
 from plum_langchain.models.resolve import ResolvedModel
 from plum_langchain.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from plum_langchain.models.lora import LoraSwitch, LoraWeights
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Engine:
         self._settings = settings or ServingSettings()
         self._lock = threading.RLock()
         self._base: LoadedModel | None = None
-        self._model: Any = None  # the base, or PEFT's wrapper of it once an adapter was needed
-        self._attached: OrderedDict[str, AdapterRef] = OrderedDict()
+        self._switch: LoraSwitch | None = None
+        self._attached: OrderedDict[str, tuple[AdapterRef, LoraWeights]] = OrderedDict()
 
     @property
     def base(self) -> LoadedModel:
@@ -77,10 +80,12 @@ class Engine:
             with self._lock:
                 base = self._base
                 if base is None:
+                    from plum_langchain.models.lora import LoraSwitch
+
                     base = load_model(
                         self._resolve(), device=self._settings.device, dtype=self._settings.dtype
                     )
-                    self._model = base.model
+                    self._switch = LoraSwitch(base.model)
                     self._base = base
         return base
 
@@ -255,72 +260,37 @@ class Engine:
 
     @contextmanager
     def _activated(self, adapter: AdapterRef | None) -> Iterator[Any]:
-        """The model with exactly this adapter active, held for the caller alone."""
+        """The model with exactly this adapter on it, held for the caller alone."""
         with self._lock:
             base = self.base
-            if adapter is not None:
-                self._activate(adapter)
-                yield self._model
-            elif self._attached:
-                with self._model.disable_adapter():
-                    yield self._model
-            else:
-                yield base.model
+            assert self._switch is not None
+            self._switch.use(None if adapter is None else self._weights(adapter, self._switch))
+            yield base.model
 
-    def _activate(self, adapter: AdapterRef) -> None:
+    def _weights(self, adapter: AdapterRef, switch: "LoraSwitch") -> "LoraWeights":
         if adapter.name not in self._attached:
-            self._load(adapter)
-        self._attached[adapter.name] = adapter
+            manifest = self._store.check(adapter)
+            resolved = self.base.resolved
+            if manifest.base_fingerprint != resolved.fingerprint:
+                raise WrongBaseModelError(
+                    f"this user's adapter was trained on {manifest.base_model} (fingerprint "
+                    f"{manifest.base_fingerprint}), but {resolved.id} ({resolved.fingerprint}) is "
+                    f"open; open the home with model={manifest.base_model!r}, or use another home"
+                )
+            self._attached[adapter.name] = adapter, switch.load(adapter.path)
+            while len(self._attached) > self._settings.max_adapters:
+                self._attached.popitem(last=False)
         self._attached.move_to_end(adapter.name)
-        self._model.set_adapter(adapter.name, inference_mode=True)
-        while len(self._attached) > self._settings.max_adapters:
-            oldest, _ = self._attached.popitem(last=False)
-            self._model.delete_adapter(oldest)
-
-    def _load(self, adapter: AdapterRef) -> None:
-        manifest = self._store.check(adapter)
-        base = self.base
-        if manifest.base_fingerprint != base.resolved.fingerprint:
-            raise WrongBaseModelError(
-                f"this user's adapter was trained on {manifest.base_model} (fingerprint "
-                f"{manifest.base_fingerprint}), but {base.resolved.id} "
-                f"({base.resolved.fingerprint}) is open; open the home with "
-                f"model={manifest.base_model!r}, or use another home"
-            )
-        import torch
-        from peft import PeftModel
-
-        options: dict[str, Any] = {"adapter_name": adapter.name, "torch_device": base.device}
-        try:
-            # PEFT draws random weights and then overwrites them. Its way around that patches torch
-            # for all threads, and a model loaded meanwhile (to learn) comes out broken.
-            with torch.random.fork_rng(devices=[]):
-                if self._attached:
-                    self._model.load_adapter(str(adapter.path), **options)
-                else:
-                    path = str(adapter.path)
-                    self._model = PeftModel.from_pretrained(base.model, path, **options)
-                    self._model.eval()
-        except BaseException:
-            # PEFT may have left layers half in place (out of memory): begin from a fresh base.
-            self._base = self._model = None
-            self._attached.clear()
-            raise
+        return self._attached[adapter.name][1]
 
     def drop(self, owner: str) -> None:
-        """Detach every generation of a user (after forgetting)."""
+        """Let go of every generation of a user (after forgetting)."""
         with self._lock:
-            gone = [name for name, ref in self._attached.items() if ref.owner == owner]
-            if not gone:
-                return
-            for name in gone:
-                del self._attached[name]
-            if not self._attached:
-                self._model = self._model.unload()
-                return
-            self._model.set_adapter(next(iter(self._attached)), inference_mode=True)
-            for name in gone:
-                self._model.delete_adapter(name)
+            if self._switch is not None:
+                self._switch.use(None)
+            for name, (ref, _) in list(self._attached.items()):
+                if ref.owner == owner:
+                    del self._attached[name]
 
 
 _GREEDY_BELOW = 1e-5

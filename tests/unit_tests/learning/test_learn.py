@@ -312,12 +312,14 @@ def test_an_error_on_the_way_leaves_no_trace(loaded: LoadedModel, target: Path) 
     assert not list(target.iterdir())
 
 
-@pytest.mark.parametrize("modules", [("nope",), ("q_proj", "input_layernorm"), ()])
+@pytest.mark.parametrize(
+    "modules", [("nope",), ("q_proj", "input_layernorm"), ("embed_tokens",), ()]
+)
 def test_modules_that_can_not_be_adapted_are_named(
     loaded: LoadedModel, target: Path, modules: tuple[str, ...]
 ) -> None:
     whole = Snapshot(loaded.model)
-    with pytest.raises(InvalidInputError, match=r"target_modules.*LlamaForCausalLM"):
+    with pytest.raises(InvalidInputError, match=r"target_modules.*(LlamaForCausalLM|embed_tokens)"):
         learn_into(target, loaded, settings=replace(FAST, target_modules=modules))
     whole.assert_same(loaded.model)
 

@@ -1,0 +1,136 @@
+"""LoRA at serving: two small matrices beside each linear layer, switched by reference.
+
+PEFT's own layers do this too, and training uses them. Serving has no use for what they add (casts,
+dropout, several active adapters at once, a search through all modules at every switch), and decodes
+one token at a time, where that is a good part of the time; see docs/performance.md. What is
+computed is the same: W x + (alpha / r) B A x (LoRA, arXiv 2106.09685, equation 3).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
+from plum_langchain.errors import DamagedAdapterError
+
+_BEFORE = "base_model.model."  # PEFT's names of tensors begin so
+
+LoraWeights = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+"""For each adapted module its A (r, in) and its scaled and transposed B (r, out)."""
+
+
+class LoraLayer(torch.nn.Module):
+    """A linear layer with room for one adapter's matrices beside it."""
+
+    def __init__(self, base: torch.nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.matrices: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From x (..., in) to (..., out); without gradients."""
+        out: torch.Tensor = self.base(x)
+        if self.matrices is not None:
+            down, up = self.matrices
+            # Into what the base layer has just made and nobody else holds.
+            low = torch.nn.functional.linear(x, down)
+            out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), up)
+        return out
+
+
+class LoraSwitch:
+    """Puts one adapter at a time onto a model, or none.
+
+    Args:
+        model: A causal LM that is only ever asked, never trained.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._layers: dict[str, LoraLayer] = {}
+        self._current: LoraWeights | None = None
+
+    def load(self, directory: Path) -> LoraWeights:
+        """Read an adapter in PEFT's layout, for this model.
+
+        Raises:
+            DamagedAdapterError: it is no plain LoRA adapter, or doesn't fit the model's layers.
+        """
+        from safetensors.torch import load_file
+
+        config = json.loads((directory / CONFIG).read_text("utf-8"))
+        unknown = [name for name in _CHANGES_THE_FORMULA if config.get(name)]
+        if config.get("peft_type") != "LORA" or unknown:
+            raise DamagedAdapterError(
+                f"the adapter in {directory} is not plain LoRA (peft_type "
+                f"{config.get('peft_type')!r}, {', '.join(unknown) or 'no options'}); go back with "
+                "Plum.rollback(user_id, 0) and learn the chats anew"
+            )
+        scale = config["lora_alpha"] / config["r"]
+        tensors = load_file(directory / WEIGHTS, device=str(self._model.device))
+        found = {}
+        for name in [key for key in tensors if key.endswith(".lora_A.weight")]:
+            module = name.removeprefix(_BEFORE).removesuffix(".lora_A.weight")
+            a = tensors.pop(name)
+            b = tensors.pop(name.replace("lora_A", "lora_B"), None)
+            layer = self._linear(module)
+            if layer is None or b is None or not _fits(layer, a, b):
+                raise _misfit(directory, name, self._model)
+            dtype = layer.weight.dtype
+            found[module] = (a.to(dtype), (b * scale).T.contiguous().to(dtype))
+        if tensors:
+            raise _misfit(directory, next(iter(tensors)), self._model)
+        return found
+
+    def use(self, weights: LoraWeights | None) -> None:
+        """Answer with this adapter from now on; with none, the base model."""
+        if weights is self._current:
+            return
+        for module in weights or ():
+            if module not in self._layers:
+                self._layers[module] = self._make_room(module)
+        for module, layer in self._layers.items():
+            layer.matrices = weights.get(module) if weights else None
+        self._current = weights
+
+    def _linear(self, module: str) -> Any:
+        if module in self._layers:
+            return self._layers[module].base
+        try:
+            found = self._model.get_submodule(module)
+        except AttributeError:
+            return None
+        return found if getattr(found, "weight", None) is not None else None
+
+    def _make_room(self, module: str) -> LoraLayer:
+        owner, _, name = module.rpartition(".")
+        layer = LoraLayer(self._model.get_submodule(module))
+        setattr(self._model.get_submodule(owner), name, layer)
+        return layer
+
+
+_CHANGES_THE_FORMULA = (
+    "use_dora",
+    "use_rslora",
+    "lora_bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+)
+"""Options of PEFT's LoraConfig with which the sum above is not what was trained."""
+
+
+def _fits(layer: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
+    # nn.Linear keeps (out, in), transformers' Conv1D (in, out).
+    shapes = (tuple(layer.weight.shape), tuple(layer.weight.shape)[::-1])
+    return a.shape[0] == b.shape[1] and (b.shape[0], a.shape[1]) in shapes
+
+
+def _misfit(directory: Path, tensor: str, model: Any) -> DamagedAdapterError:
+    return DamagedAdapterError(
+        f"{tensor!r} of the adapter in {directory} has no layer in {type(model).__name__} that it "
+        "fits; go back with Plum.rollback(user_id, generation) to one that does"
+    )
