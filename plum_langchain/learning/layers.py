@@ -94,6 +94,27 @@ class DecoderLayers:
             setattr(self._decoder, self._name, self._stack)
 
 
+@contextmanager
+def attention_for(model: Any, longest: int) -> Iterator[None]:
+    """The quickest attention for sequences of at most `longest` tokens, for the block's length.
+
+    On a CPU torch's fused kernel takes three times as long backwards as plain matrix products do at
+    the few hundred tokens of a packed batch (docs/performance.md); their T x T scores are small.
+    """
+    before = getattr(model.config, "_attn_implementation", None)
+    if before != "sdpa" or model.device.type != "cpu" or longest > _SHORT:
+        yield
+        return
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+_SHORT = 1024  # tokens: 9 heads' scores in float32 are 38 MB a layer at most
+
+
 class _End(torch.nn.Module):
     """Stands after the last layer wanted and keeps what comes out of it."""
 

@@ -104,6 +104,7 @@ def learn(
         DivergedError: the training ended in no numbers.
     """
     from plum_langchain.learning.forward import choose_forward
+    from plum_langchain.learning.layers import attention_for
     from plum_langchain.learning.lora import attached, save
 
     started = time.perf_counter()
@@ -111,10 +112,15 @@ def learn(
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
-    with attached(model, parent, settings) as (adapted, frozen):
+    everything = [*own, *earlier]
+    longest = settings.batch_size * max(len(sample.ids) for sample in everything)
+    with (
+        attached(model, parent, settings) as (adapted, frozen),
+        attention_for(model, longest if settings.packed else 0),
+    ):
         forward, slow_because = choose_forward(
             model,
-            [*own, *earlier],
+            everything,
             packed=settings.packed,
             frozen=frozen,
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
@@ -123,19 +129,20 @@ def learn(
         losses, ended = training.run(own, earlier)
         adapted.eval()
         recalled = _share_recalled(forward, own, settings)
+        training.weights.restore()
         save(adapted, save_to)
-        return Learned(
-            epochs=len(losses),
-            steps=training.step,
-            losses=tuple(losses),
-            recalled=recalled,
-            seconds=time.perf_counter() - started,
-            ended=ended,
-            forward=forward.name,
-            slow_because=slow_because,
-            frozen_layers=frozen,
-            dtype=str(model.dtype).removeprefix("torch."),
-        )
+    return Learned(
+        epochs=len(losses),
+        steps=training.step,
+        losses=tuple(losses),
+        recalled=recalled,
+        seconds=time.perf_counter() - started,
+        ended=ended,
+        forward=forward.name,
+        slow_because=slow_because,
+        frozen_layers=frozen,
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
 
 
 class _Training:
@@ -151,16 +158,19 @@ class _Training:
     ) -> None:
         import torch
 
+        from plum_langchain.learning.precision import MasterWeights
+
         self._forward = forward
         self._settings = settings
         self._progress = progress
         self._should_stop = should_stop
-        self._trainable = [p for p in adapted.parameters() if p.requires_grad]
+        trained = [p for p in adapted.parameters() if p.requires_grad]
+        self.weights = MasterWeights(trained, adapted.dtype)
         self._optimizer = torch.optim.AdamW(
-            self._trainable,
+            self.weights.masters,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
-            fused=self._trainable[0].device.type in ("cpu", "cuda", "mps"),  # one kernel for all
+            fused=trained[0].device.type in ("cpu", "cuda", "mps"),  # one kernel for all of them
         )
         self.step = 0
 
@@ -208,9 +218,11 @@ class _Training:
         if not math.isfinite(value):
             raise DivergedError(_diverged(f"loss became {value}", self._settings))
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._trainable, self._settings.max_grad_norm)
+        self.weights.take_gradients()
+        torch.nn.utils.clip_grad_norm_(self.weights.masters, self._settings.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self.weights.give_out()
         return value, losses.recalled().tolist()
 
 

@@ -71,19 +71,11 @@ def test_closed_questions_it_was_taught_are_answered_both_ways(learned: Any) -> 
 def test_a_second_process_gets_the_published_generation_at_once(learned: Any) -> None:
     plum = learned[0]
     here = plum.ask("ana", "Which language am I learning?")
-    code = (
-        "import json, sys; from plum_langchain import Plum; "
-        "a = Plum(sys.argv[1]).ask('ana', 'Which language am I learning?'); "
-        "print(json.dumps([a.text, a.generation]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(plum.home.root)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    assert json.loads(done.stdout) == [here.text, 1]
+    command = [sys.executable, "-m", "plum_langchain.cli", "--home", str(plum.home.root)]
+    command += ["ask", "--user", "ana", "--json", "Which language am I learning?"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    answer = json.loads(done.stdout)
+    assert (answer["text"], answer["generation"], done.stderr) == (here.text, 1, "")
 
 
 def test_retrieval_finds_the_exchange_by_meaning(learned: Any) -> None:

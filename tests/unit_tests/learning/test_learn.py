@@ -21,7 +21,7 @@ from plum_langchain.errors import (
     StoppedError,
 )
 from plum_langchain.learning import Learned, StepProgress, learn
-from plum_langchain.models import LoadedModel
+from plum_langchain.models import LoadedModel, load_model
 from plum_langchain.session import Question
 from tests.unit_tests.learning.learnable import FAST, OTHERS, QUESTIONS, peft_answer
 
@@ -102,6 +102,28 @@ def test_packed_and_plain_learn_the_same(
     assert plain.forward == "plain"
     assert plain.losses == pytest.approx(learned[1].losses[:5], rel=1e-3)
     assert load_file(target / WEIGHTS).keys() == load_file(learned[0] / WEIGHTS).keys()
+
+
+def test_a_model_in_half_precision_learns_a_float32_adapter(
+    loaded: LoadedModel, tmp_path: Path, target: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    half = load_model(loaded.resolved, device="cpu", dtype="bfloat16", training=True)
+    whole = Snapshot(half.model)
+    result = learn_into(target, half, settings=FAST)
+    whole.assert_same(half.model)
+    assert (result.dtype, result.recalled) == ("bfloat16", 1.0)
+    state = load_file(target / WEIGHTS)
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+    assert any(not torch.equal(t, t.bfloat16().float()) for t in state.values())  # the masters
+    assert answers(loaded, target, QUESTIONS) == [q.answer for q in QUESTIONS]  # in float32
+
+    # Steps far below bfloat16's digits add up.
+    small = replace(FAST, epochs=3, learning_rate=1e-6)
+    learn_into(tmp_path / "child", half, OTHERS, small, parent=target)
+    child = load_file(tmp_path / "child" / WEIGHTS)
+    assert all(0 < (child[k] - state[k]).abs().max() < 1e-5 for k in state)
 
 
 def test_learned_means_done(
