@@ -28,7 +28,7 @@ class LearningSettings:
     rank: int = 16  # PLUM section 4: LoRA r=16
     alpha: int = 64  # PLUM section 4: alpha=64
     target_modules: str | tuple[str, ...] = "all-linear"  # PLUM: all linear layers
-    upper_layers: float = 1.0  # share of the layers that carry LoRA, from the output down
+    upper_layers: float = 0.5  # share of the layers that carry LoRA, from the output down
     epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
     # None for always `epochs`. `learned_share` of the answers must be.

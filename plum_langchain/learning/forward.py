@@ -88,7 +88,7 @@ class PackedForward:
             logits = self._model(**inputs, use_cache=False, logits_to_keep=keep).logits
         else:
             inputs.pop("input_ids")
-            hidden = self._hidden(batch)
+            hidden = self._hidden(batch, packed.ids.shape[1])
             with self._layers.without_below(self._frozen):
                 logits = self._model(
                     inputs_embeds=hidden, **inputs, use_cache=False, logits_to_keep=keep
@@ -107,8 +107,8 @@ class PackedForward:
             "attention_mask": mask.to(device),
         }
 
-    def _hidden(self, batch: Sequence[Sample]) -> torch.Tensor:
-        """What the frozen layers make of a packed batch: (1, T, H)."""
+    def _hidden(self, batch: Sequence[Sample], length: int) -> torch.Tensor:
+        """What the frozen layers make of a packed batch: (1, T, H), T being `length`."""
         fresh = [sample for sample in dict.fromkeys(batch) if sample not in self._below]
         if fresh:
             assert self._layers is not None
@@ -119,7 +119,8 @@ class PackedForward:
             for sample, piece in zip(fresh, packed.pieces, strict=True):
                 self._below[sample] = hidden[piece].clone()
         assert self._below_prefix is not None
-        return torch.cat([self._below_prefix, *(self._below[sample] for sample in batch)])[None]
+        hidden = torch.cat([self._below_prefix, *(self._below[sample] for sample in batch)])
+        return torch.nn.functional.pad(hidden, (0, 0, 0, length - len(hidden)))[None]
 
 
 def choose_forward(

@@ -14,7 +14,8 @@ class Packed:
 
     Every token has the position it would have in its sample alone, and sees what it would see
     there: the prefix and its own sample's tokens up to itself. The last token of a sample predicts
-    nothing, so it is left out.
+    nothing, so it is left out. T and N are filled up to a multiple of `ROUND` with tokens that
+    nobody sees and predictions without weight.
 
     Attributes:
         ids: (1, T) int64.
@@ -35,6 +36,11 @@ class Packed:
     targets: torch.Tensor
     weights: torch.Tensor
     owner: torch.Tensor
+
+
+ROUND = 16
+"""Matrix libraries prepare (and keep) a kernel for every size they meet. With a few sizes instead
+of hundreds that is done in the first steps, and takes megabytes instead of hundreds of them."""
 
 
 def shared_prefix(samples: Sequence[Sample]) -> int:
@@ -71,6 +77,15 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
             targets.append(sample.ids[target])
             weights.append(sample.weights[target])
             owner.append(number if sample.answer_start <= target < sample.answer_end else -1)
+    fill = -len(ids) % ROUND
+    ids += [0] * fill
+    positions += [0] * fill
+    owners_of_tokens += range(len(samples), len(samples) + fill)  # each sees the prefix and itself
+    fill = -len(rows) % ROUND
+    rows += [0] * fill
+    targets += [0] * fill
+    weights += [0.0] * fill
+    owner += [-1] * fill
     place, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
     visible = ((of[None] == -1) | (of[None] == of[:, None])) & (place[None] <= place[:, None])
     return Packed(

@@ -1,5 +1,6 @@
 """Packed batches have the losses and gradients of separate ones, or are not used at all."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from plum_langchain.learning.forward import (
 )
 from plum_langchain.learning.layers import DecoderLayers
 from plum_langchain.learning.lora import attached
-from plum_langchain.learning.packing import pack, shared_prefix
+from plum_langchain.learning.packing import ROUND, pack, shared_prefix
 
 VOCABULARY = 97
 SHAPE = {
@@ -129,7 +130,7 @@ def test_lower_layers_run_once_change_nothing(kind: str) -> None:
             assert (quick_gradient - gradient).norm() < 1e-4 * gradient.norm()
 
 
-def test_a_frozen_layer_is_run_once_for_each_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_layer_is_run_once_for_each_sample() -> None:
     model = make_model("Llama")
     everything = samples(6)
     seen = []
@@ -137,8 +138,8 @@ def test_a_frozen_layer_is_run_once_for_each_sample(monkeypatch: pytest.MonkeyPa
     packed = PackedForward(model, everything, frozen=2)
     for batch in (everything[:4], everything[2:], everything):
         packed(batch)
-    own = [sum(len(s.ids) - 1 - 6 for s in some) for some in (everything[:4], everything[4:])]
-    assert seen == [6 + own[0], 6 + own[1]]
+    some = [everything[:4], everything[4:]]  # what each batch brings that was not there before
+    assert seen == [pack(fresh, 6).ids.shape[1] for fresh in some]
 
 
 @settings(max_examples=40, deadline=None)
@@ -164,12 +165,17 @@ def _llama() -> Any:
     return _MADE[0]
 
 
-def test_nothing_is_computed_twice_or_for_padding() -> None:
+def test_no_token_and_no_prediction_is_there_twice() -> None:
     batch = samples(4)
     packed = pack(batch, shared_prefix(batch))
-    assert packed.ids.shape[1] == 6 + sum(len(sample.ids) - 1 - 6 for sample in batch)
+    tokens = 6 + sum(len(sample.ids) - 1 - 6 for sample in batch)
     # One prediction for each token but the first, those of the prefix once for all.
-    assert len(packed.targets) == 5 + sum(len(sample.ids) - 6 for sample in batch)
+    predictions = 5 + sum(len(sample.ids) - 6 for sample in batch)
+    assert packed.ids.shape[1] == ROUND * math.ceil(tokens / ROUND)
+    assert len(packed.targets) == ROUND * math.ceil(predictions / ROUND)
+    assert (packed.weights > 0).sum() == predictions
+    # What fills up is seen by nobody but itself.
+    assert not packed.visible[0, 0, :tokens, tokens:].any()
     total = sum(sum(sample.weights[1:]) for sample in batch)
     assert float(packed.weights.sum()) == pytest.approx(total)
 
