@@ -20,6 +20,7 @@ from typing import Any
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import compare, machine, read_exams
+from plum_langchain.evaluation.metrics import summarise
 from plum_langchain.evaluation.report import percent, to_json
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
@@ -35,7 +36,7 @@ def main() -> None:
     print(f"machine: {json.dumps(machine())}")
     names = [name for name, _ in varied]
     header = [*names, "seed", "balanced", "95%", "yes", "adjacent", "same slot", "open",
-              "own recalled", "epochs", "s/session"]  # fmt: skip
+              "first session", "own recalled", "epochs", "s/session"]  # fmt: skip
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
@@ -55,12 +56,16 @@ def _run(
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
         plum = Plum(home, model=arguments.model, learning=learning, question_settings=asked)
-        found = compare(plum, exams, arms=arguments.arms, questions=arguments.questions)
+        found = compare(
+            plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False
+        )
         plum.close()
     summary = found.arms["parametric"]
     learned = [c for c in found.consolidated if c.state == "learned"]
     recalled = [c.metrics["recalled"] for c in learned]
     epochs = [c.metrics["epochs"] for c in learned]
+    begun = {exam.user_id: exam.sessions[0].session_id for exam in exams}
+    first = summarise([g for g in found.answers["parametric"] if g.session_id == begun[g.user_id]])
     low, high = summary.ci95 or (None, None)
     row = [
         percent(summary.balanced_accuracy),
@@ -69,6 +74,7 @@ def _run(
         percent(summary.no_adjacent),
         percent(summary.no_same_slot),
         percent(summary.open),
+        percent(first.balanced_accuracy),
         f"{sum(recalled) / len(recalled):.2f}",
         f"{sum(epochs) / len(epochs):.1f}",
         f"{found.seconds_per_session or 0:.0f}",

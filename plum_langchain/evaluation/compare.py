@@ -86,6 +86,7 @@ def compare(
     *,
     arms: Iterable[str] = ARMS,
     questions: Any = None,
+    retention_curve: bool = True,
     learning: Callable[[Progress], None] | None = None,
     asking: Callable[[Asking], None] | None = None,
 ) -> Comparison:
@@ -97,6 +98,7 @@ def compare(
         exams: Who, with which sessions and questions.
         arms: Names from `ARMS`, or "stranger".
         questions: The question maker, as for `Plum.consolidate`.
+        retention_curve: Ask the parametric memory after each session as well.
         learning: Called as sessions are learned.
         asking: Called as questions are asked.
 
@@ -119,7 +121,7 @@ def compare(
                     exam.user_id, questions=questions, max_sessions=1, progress=learning
                 )
                 consolidated += results
-                if "parametric" in chosen:
+                if retention_curve and "parametric" in chosen:
                     retention.append(_retained(plum, exam, number, asking))
     answers: dict[str, tuple[Graded, ...]] = {}
     for arm in _with_k(chosen):
