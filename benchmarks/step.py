@@ -1,0 +1,131 @@
+"""What each part of a training step's design saves: one change at a time, against the default.
+
+    python benchmarks/step.py --json step.json
+
+Batches of 8 recorded questions of one example session. Every variant runs the same batches in turn,
+in one process; the first ones, in which kernels are prepared, don't count. What the lower layers
+make of a sample is computed before the clock runs, as it is in all epochs but the first.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from plum_langchain import LearningSettings, QuestionSettings
+from plum_langchain.evaluation import machine
+from plum_langchain.importers import read_sessions
+from plum_langchain.learning import encoder_for, forward
+from plum_langchain.learning.forward import PackedForward, PlainForward
+from plum_langchain.learning.layers import attention_for
+from plum_langchain.learning.lora import attached
+from plum_langchain.learning.precision import MasterWeights
+from plum_langchain.models import load_model, resolve_model
+from plum_langchain.questions import question_maker
+
+CHATS = Path(__file__).parents[1] / "examples" / "chats"
+LONG = 1 << 20  # tokens: longer than any sequence for which plain attention is chosen
+
+
+def main() -> None:
+    """Measure every variant and print a table."""
+    arguments = _arguments()
+    session, _ = next(iter(read_sessions(CHATS / "ana.jsonl")))
+    questions = question_maker("recorded", QuestionSettings(max_questions=96)).make(session)
+    rng = random.Random(0)
+    picks = [rng.sample(range(len(questions)), 8) for _ in range(arguments.steps)]
+    default = LearningSettings()
+    whole = replace(default, upper_layers=1.0)
+    variants: dict[str, tuple[LearningSettings, dict[str, bool]]] = {
+        "default": (default, {}),
+        "default, all layers adapted": (whole, {}),
+        "... with torch's fused attention": (whole, {"fused_attention": True}),
+        "... with torch's cross_entropy": (whole, {"torch_loss": True}),
+        "... with a float32 adapter": (whole, {"float32_adapter": True}),
+        "... in float32": (replace(whole, dtype="float32"), {}),
+        "plain: padded, full logits, float32": (
+            replace(whole, dtype="float32", packed=False),
+            {"fused_attention": True, "torch_loss": True},
+        ),
+    }
+    rows = {}
+    for name, (settings, options) in variants.items():
+        base = load_model(
+            resolve_model(arguments.model), device="cpu", dtype=settings.dtype, training=True
+        )
+        samples = encoder_for(base.tokenizer, settings).encode_all(questions)
+        batches = [[samples[index] for index in pick] for pick in picks]
+        with _step(base.model, samples, settings, **options) as step:
+            rows[name] = [step(batch) for batch in batches][arguments.warm_up :]
+        middle = statistics.median(rows[name])
+        first = statistics.median(rows["default"])
+        print(f"| {name} | {middle:.3f} | {middle / first:.2f} |", flush=True)
+    if arguments.json is not None:
+        report = {"seconds": rows, "machine": machine()}
+        arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
+
+
+@contextlib.contextmanager
+def _step(
+    model: Any,
+    samples: list[Any],
+    settings: LearningSettings,
+    *,
+    fused_attention: bool = False,
+    torch_loss: bool = False,
+    float32_adapter: bool = False,
+) -> Iterator[Callable[[list[Any]], float]]:
+    with (
+        attached(model, None, settings) as (adapted, frozen),
+        attention_for(model, LONG if fused_attention else 0),
+        mock.patch.object(
+            forward, "token_nll", _cross_entropy if torch_loss else forward.token_nll
+        ),
+    ):
+        trained = [p for p in adapted.parameters() if p.requires_grad]
+        weights = MasterWeights(trained, torch.float32 if float32_adapter else model.dtype)
+        optimizer = torch.optim.AdamW(weights.masters, lr=settings.learning_rate, fused=True)
+        run = (
+            PackedForward(model, samples, frozen=frozen) if settings.packed else PlainForward(model)
+        )
+
+        def step(batch: list[Any]) -> float:
+            if frozen:
+                with torch.no_grad():
+                    run(batch)
+            started = time.perf_counter()
+            run(batch).mean().backward()
+            weights.take_gradients()
+            torch.nn.utils.clip_grad_norm_(weights.masters, settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            weights.give_out()
+            return time.perf_counter() - started
+
+        yield step
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--warm-up", type=int, default=6)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
