@@ -36,6 +36,7 @@ class LearningSettings:
     learned_share: float = 1.0
     batch_size: int = 8  # PLUM: batch 8
     answer_weight: float = 10.0  # PLUM's lambda, on question and answer tokens; 1.0 is plain CE
+    final_learning_rate: float = 1.0  # share of the rate that a straight line ends at
     learning_rate: float = 1e-3  # measured: docs/experiments.md, "Learning rate"
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
@@ -66,6 +67,10 @@ class LearningSettings:
         )
         _require(self.epochs > 0, f"epochs must be positive, not {self.epochs}")
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
+        _require(
+            0 <= self.final_learning_rate <= 1,
+            f"final_learning_rate must be from 0 to 1, not {self.final_learning_rate}",
+        )
         _require(self.weight_decay >= 0, f"weight_decay must be >= 0, not {self.weight_decay}")
         _require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, not {self.max_grad_norm}")
         _require(self.answer_weight > 0, f"answer_weight must be > 0, not {self.answer_weight}")

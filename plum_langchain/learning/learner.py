@@ -188,6 +188,7 @@ class _Training:
             total, batches, recalled = 0.0, 0, 0
             for new, old in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
                 self._check_stop(steps)
+                self._set_learning_rate(self.step / steps)
                 loss, known = self._train_on([*new, *old])
                 self.step, batches, total = self.step + 1, batches + 1, total + loss
                 recalled += sum(known[: len(new)])
@@ -200,6 +201,12 @@ class _Training:
             if settings.patience is not None and in_a_row >= settings.patience:
                 return losses, "learned"
         return losses, "epochs"
+
+    def _set_learning_rate(self, done: float) -> None:
+        """On a straight line from the full rate to the final share of it."""
+        share = 1 - done * (1 - self._settings.final_learning_rate)
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * self._settings.learning_rate
 
     def _check_stop(self, steps: int) -> None:
         if self._should_stop is not None and self._should_stop():
