@@ -86,7 +86,7 @@ def _step(
 ) -> Iterator[Callable[[list[Any]], float]]:
     with (
         attached(model, None, settings) as (adapted, frozen),
-        attention_for(model, LONG if fused_attention else 0),
+        attention_for(model, LONG if fused_attention else 0, 1),
         mock.patch.object(
             forward, "token_nll", _cross_entropy if torch_loss else forward.token_nll
         ),

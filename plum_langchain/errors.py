@@ -127,3 +127,19 @@ class MigrationError(PlumError):
     """The journal's schema is newer than this version of the package, or could not be migrated."""
 
     exit_code = 65
+
+
+def loggable(error: BaseException) -> str:
+    """What of an error may be logged: its text, or only its kind where that may quote a chat.
+
+    A log can't be made to forget.
+    """
+    name = type(error).__name__
+    quotes_nothing = (
+        BusyError,
+        DamagedAdapterError,
+        InvalidInputError,
+        ModelNotFoundError,
+        WrongBaseModelError,
+    )
+    return f"{name}: {error}" if isinstance(error, quotes_nothing) else name

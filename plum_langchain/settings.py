@@ -16,6 +16,10 @@ SYSTEM_PROMPT = "You remember what the user told you."
 without). Short, because every training sample carries it."""
 
 
+UPPER_LAYERS = 0.5
+"""Share of the layers that carry a new adapter. Measured: docs/experiments.md, "Which layers"."""
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidInputError(message)
@@ -28,7 +32,9 @@ class LearningSettings:
     rank: int = 16  # PLUM section 4: LoRA r=16
     alpha: int = 64  # PLUM section 4: alpha=64
     target_modules: str | tuple[str, ...] = "all-linear"  # PLUM: all linear layers
-    upper_layers: float = 0.5  # share of the layers that carry LoRA, from the output down
+    # Share of the layers that carry LoRA, from the output down; None for what the user's adapter
+    # has, and UPPER_LAYERS for a first one. All are 1.0 (PLUM).
+    upper_layers: float | None = None
     epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
     # None for always `epochs`. `learned_share` of the answers must be.
@@ -55,7 +61,8 @@ class LearningSettings:
         _require(self.rank > 0, f"rank must be positive, not {self.rank}")
         _require(self.alpha > 0, f"alpha must be positive, not {self.alpha}")
         _require(
-            0 < self.upper_layers <= 1, f"upper_layers must be in (0, 1], not {self.upper_layers}"
+            self.upper_layers is None or 0 < self.upper_layers <= 1,
+            f"upper_layers must be in (0, 1] or None, not {self.upper_layers}",
         )
         _require(
             0 < self.learned_share <= 1,
@@ -67,6 +74,11 @@ class LearningSettings:
         )
         _require(self.epochs > 0, f"epochs must be positive, not {self.epochs}")
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
+        _require(
+            self.dtype in ("auto", "float32", "bfloat16"),
+            f"dtype must be auto, float32 or bfloat16, not {self.dtype!r} (float16 would lose the "
+            "small gradients)",
+        )
         _require(
             0 <= self.final_learning_rate <= 1,
             f"final_learning_rate must be from 0 to 1, not {self.final_learning_rate}",

@@ -30,10 +30,12 @@ from plum_langchain.errors import (
     QuestionError,
     StoppedError,
     WrongBaseModelError,
+    loggable,
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
 from plum_langchain.learning import Encoder, StepProgress, encoder_for, learn
+from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import LoadedModel, ResolvedModel, load_model
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, SessionState
@@ -154,8 +156,7 @@ class Consolidator:
                 except (ChatTemplateError, ModelNotFoundError):
                     raise  # the base model's, and so everybody's
                 except Exception as error:
-                    # Its text may quote a chat, and a log can't be made to forget.
-                    logger.error("user %r can't be learned (%s)", user_id, type(error).__name__)
+                    logger.error("user %r can't be learned (%s)", user_id, loggable(error))
                     trouble = trouble or error
         finally:
             self._base = None  # half a gigabyte that nothing needs until the next run
@@ -348,6 +349,7 @@ class Consolidator:
                 f"{manifest.base_fingerprint}), but {base.id} ({base.fingerprint}) is open; open "
                 f"the home with model={manifest.base_model!r}, or use another home"
             )
+        check_shape(ref.path, self._learning)
         return ref
 
 

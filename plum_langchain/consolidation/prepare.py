@@ -36,9 +36,9 @@ def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
 
 
 def fit_questions(questions: Sequence[Question], encoder: Encoder, *, seed: int) -> list[Question]:
-    """The questions that are short enough to be trained on, in balance again.
+    """The questions that are short enough to be trained on, in balance again if they were.
 
-    One that is too long costs its own place and its counterpart's, not the whole session.
+    One that is too long costs its own place and a counterpart's, not the whole session.
 
     Raises:
         QuestionError: too few are left to be balanced.
@@ -50,11 +50,21 @@ def fit_questions(questions: Sequence[Question], encoder: Encoder, *, seed: int)
         f"{len(questions) - len(kept)} of {len(questions)} questions take more than "
         f"{encoder.max_tokens} tokens (max_sample_tokens)"
     )
-    logger.warning("%s; they are left out, and the rest is balanced anew", too_long)
-    try:
-        return balance(kept, seed=seed)
-    except QuestionError as error:
-        raise QuestionError(f"{too_long}, and of the rest {error}") from error
+    if _balanced(questions):
+        try:
+            kept = balance(kept, seed=seed)
+        except QuestionError as error:
+            raise QuestionError(f"{too_long}, and of the rest {error}") from error
+    if not kept:
+        raise QuestionError(f"{too_long}; raise it, or ask shorter ones")
+    logger.warning("%s; the session is learned from %d others", too_long, len(kept))
+    return kept
+
+
+def _balanced(questions: Sequence[Question]) -> bool:
+    """As a maker of this package leaves them; another's may have its own idea."""
+    closed = [question.positive for question in questions if question.closed]
+    return sum(question.positive for question in questions) * 2 == len(questions) and any(closed)
 
 
 def choose_replay(

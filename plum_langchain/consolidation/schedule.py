@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
+from plum_langchain.errors import InvalidInputError, PlumError, StoppedError, loggable
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.base import BaseScheduler
@@ -171,11 +171,10 @@ class Schedule:
                 logger.info("%s", error)
             except Exception as error:  # whatever it is, the next round must come
                 self.last_error = error
-                # Its text may quote a chat, and a log can't be made to forget.
                 logger.error(
                     "background consolidation failed (%s); the next round tries again, "
                     "Schedule.last_error has the error",
-                    type(error).__name__,
+                    loggable(error),
                 )
             finally:
                 self._running = False

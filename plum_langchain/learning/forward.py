@@ -26,6 +26,10 @@ class Forward(Protocol):
 
     name: str
 
+    def longest(self, batch_size: int) -> int:
+        """Tokens in one row of the longest batch of so many samples there can be."""
+        ...
+
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """The losses of a batch, differentiable unless gradients are off."""
         ...
@@ -36,9 +40,14 @@ class PlainForward:
 
     name = "plain"
 
-    def __init__(self, model: Any, *, pad_id: int = 0) -> None:
+    def __init__(self, model: Any, samples: Sequence[Sample] = (), *, pad_id: int = 0) -> None:
         self._model = model
+        self._longest = max((len(sample.ids) for sample in samples), default=0)
         self._pad_id = pad_id  # masked and without weight, so any id will do
+
+    def longest(self, batch_size: int) -> int:
+        """The longest sample's; see `Forward`."""
+        return self._longest
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
@@ -74,15 +83,20 @@ class PackedForward:
     def __init__(self, model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> None:
         self._model = model
         self._prefix = shared_prefix(samples)
+        self._sizes = sorted((len(s.ids) - self._prefix for s in samples), reverse=True)
         self._frozen = frozen
         self._layers = DecoderLayers(model) if frozen else None
         self._below: dict[Sample, torch.Tensor] = {}  # (T, H) of a sample's own tokens
         self._below_prefix: torch.Tensor | None = None  # (prefix, H)
 
+    def longest(self, batch_size: int) -> int:
+        """The prefix and the longest samples' own tokens; see `Forward`."""
+        return self._prefix + sum(self._sizes[:batch_size])
+
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
         packed, device = pack(batch, self._prefix), self._model.device
-        inputs = self._inputs(packed)
+        inputs = self.inputs(packed)
         keep = packed.rows.to(device)
         if self._layers is None:
             logits = self._model(**inputs, use_cache=False, logits_to_keep=keep).logits
@@ -96,7 +110,8 @@ class PackedForward:
         nll = token_nll(logits[0], packed.targets.to(device))
         return TokenLosses(nll, packed.weights.to(device), packed.owner.to(device), len(batch))
 
-    def _inputs(self, packed: Packed) -> dict[str, torch.Tensor]:
+    def inputs(self, packed: Packed) -> dict[str, torch.Tensor]:
+        """What the model takes: tokens, positions and mask."""
         device, dtype = self._model.device, self._model.dtype
         # Added to the attention's scores: every implementation takes this form of mask.
         mask = torch.zeros(packed.visible.shape, dtype=dtype)
@@ -113,7 +128,7 @@ class PackedForward:
         if fresh:
             assert self._layers is not None
             packed = pack(fresh, self._prefix)
-            hidden = self._layers.run_below(self._frozen, **self._inputs(packed))[0]
+            hidden = self._layers.run_below(self._frozen, **self.inputs(packed))[0]
             if self._below_prefix is None:
                 self._below_prefix = hidden[: self._prefix].clone()
             for sample, piece in zip(fresh, packed.pieces, strict=True):
@@ -136,7 +151,7 @@ def choose_forward(
         pad_id: For the plain way.
     """
     if not packed:
-        return PlainForward(model, pad_id=pad_id), None
+        return PlainForward(model, samples, pad_id=pad_id), None
     reason = why_not_packed(model, samples, frozen=frozen)
     if reason is None:
         return PackedForward(model, samples, frozen=frozen), None
@@ -145,7 +160,7 @@ def choose_forward(
         forward: Forward = PackedForward(model, samples)
     else:
         reason = f"samples are padded, not packed: {reason}"
-        forward = PlainForward(model, pad_id=pad_id)
+        forward = PlainForward(model, samples, pad_id=pad_id)
     logger.warning("%s learns more slowly than it could; %s", type(model).__name__, reason)
     return forward, reason
 
@@ -153,41 +168,68 @@ def choose_forward(
 def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> str | None:
     """Why `PackedForward` can't be used with this model; None if it can.
 
-    Not read off the model's name but tried: a few of the samples must get the losses they have
-    alone, and none may change because its neighbour in the sequence did.
+    Not read off the model's name but tried: a few of the samples, the longest among them, must get
+    the losses they have alone; none may change because its neighbour in the sequence did; and with
+    frozen layers the others must be given exactly what they are given in the whole model.
     """
-    few = sorted(dict.fromkeys(samples), key=lambda sample: len(sample.ids))[:3]
+    name = type(model).__name__
+    by_length = sorted(dict.fromkeys(samples), key=lambda sample: len(sample.ids))
+    few = [*by_length[:2], *by_length[2:][-1:]]
     first, last = few[0], few[-1]
     # The neighbour with other tokens of its own, as many as before.
     start = shared_prefix(few)
     other = replace(last, ids=(*last.ids[:start], *reversed(last.ids[start:])))
     try:
         with torch.no_grad():
-            alone = _answer_nll(PlainForward(model)(few))
+            plain = PlainForward(model)
+            alone = torch.cat([_answer_nll(plain([sample])) for sample in few])
+            padded = _answer_nll(plain(few))
             together = _answer_nll(PackedForward(model, few, frozen=frozen)(few))
             beside_last, beside_other = (
                 _answer_nll(PackedForward(model, few, frozen=frozen)([neighbour, first]), 1)
                 for neighbour in (last, other)
             )
+            uncut = frozen == 0 or _cut_is_exact(model, few, frozen)
     # Whatever an architecture does with a mask, positions or half its layers that it can't take.
     except Exception as error:
-        return f"{type(model).__name__} doesn't take packed samples ({type(error).__name__})"
+        reason = f"{name} doesn't take packed samples ({type(error).__name__})"
+        logger.debug("%s: %s", reason, error)
+        return reason
     if not torch.allclose(beside_last, beside_other, rtol=0.0, atol=1e-5):
-        return f"{type(model).__name__} lets samples in one sequence see each other"
+        return f"{name} lets samples in one sequence see each other"
+    # Rounding: what padding alone changes is no reason.
+    allowed = _ROUNDING.get(model.dtype, 0.05) + 3 * float((alone - padded).abs().mean())
     difference = float((alone - together).abs().mean())
-    if not difference <= _TOLERANCE.get(model.dtype, _TOLERANCE_HALF):
+    if not difference <= allowed:
         return (
-            f"{type(model).__name__} gives packed samples other losses than it gives each alone "
-            f"(they differ by {difference:.2g} nats)"
+            f"{name} gives packed samples other losses than it gives each alone (they differ by "
+            f"{difference:.2g} nats, and rounding explains {allowed:.2g})"
         )
+    if not uncut:
+        return f"the upper layers of {name} are given something else without the lower ones"
     return None
 
 
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, the mean over answer tokens
-_TOLERANCE_HALF = 0.2  # half precision rounds hidden states to 3 digits or fewer
+_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, mean over the answers' tokens
 
 
 def _answer_nll(losses: TokenLosses, sample: int | None = None) -> torch.Tensor:
     """Of the answers' tokens, in the order of the samples; or of one sample's."""
     wanted = losses.sample >= 0 if sample is None else losses.sample == sample
     return losses.nll[wanted]
+
+
+def _cut_is_exact(model: Any, samples: Sequence[Sample], frozen: int) -> bool:
+    """Whether each layer above the cut is given the same, to the bit, with and without the rest."""
+    layers, whole = DecoderLayers(model), PackedForward(model, samples)
+    inputs = whole.inputs(pack(samples, shared_prefix(samples)))
+    with layers.recorded(frozen) as uncut:
+        model(**inputs, use_cache=False)
+    hidden = layers.run_below(frozen, **inputs)
+    inputs.pop("input_ids")
+    with layers.recorded(frozen) as cut, layers.without_below(frozen):
+        model(inputs_embeds=hidden, **inputs, use_cache=False)
+    return len(uncut) == len(cut) and all(
+        len(one) == len(two) and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        for one, two in zip(uncut, cut, strict=True)
+    )

@@ -86,6 +86,23 @@ class DecoderLayers:
             yield
 
     @contextmanager
+    def recorded(self, first: int) -> Iterator[list[list[torch.Tensor]]]:
+        """All tensors given to the layers from `first` on, layer by layer, while the block runs."""
+        seen: list[list[torch.Tensor]] = []
+
+        def note(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append(list(_tensors([args, kwargs])))
+
+        hooks = [
+            layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self._stack[first:]
+        ]
+        try:
+            yield seen
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
     def _only(self, layers: torch.nn.Module) -> Iterator[None]:
         setattr(self._decoder, self._name, layers)
         try:
@@ -94,15 +111,33 @@ class DecoderLayers:
             setattr(self._decoder, self._name, self._stack)
 
 
+def _tensors(given: Any) -> Iterator[torch.Tensor]:
+    if isinstance(given, torch.Tensor):
+        yield given
+    elif isinstance(given, dict):
+        yield from _tensors(list(given.values()))
+    elif isinstance(given, list | tuple):
+        for item in given:
+            yield from _tensors(item)
+
+
 @contextmanager
-def attention_for(model: Any, longest: int) -> Iterator[None]:
+def attention_for(model: Any, longest: int, layers: int) -> Iterator[None]:
     """The quickest attention for sequences of at most `longest` tokens, for the block's length.
 
-    On a CPU torch's fused kernel takes three times as long backwards as plain matrix products do at
-    the few hundred tokens of a packed batch (docs/performance.md); their T x T scores are small.
+    On a CPU torch's fused kernel takes longer, above all backwards, than plain matrix products do
+    at the few hundred tokens of a packed batch (docs/performance.md). Those keep their scores until
+    the backward pass, so they are used as long as these are small.
+
+    Args:
+        model: A causal LM.
+        longest: Of a sequence, in tokens.
+        layers: How many layers gradients go through.
     """
+    config = model.config.get_text_config()
     before = getattr(model.config, "_attn_implementation", None)
-    if before != "sdpa" or model.device.type != "cpu" or longest > _SHORT:
+    scores = 3 * 4 * config.num_attention_heads * longest**2 * layers  # bytes: scores, p, their sum
+    if before != "sdpa" or model.device.type != "cpu" or scores > _SMALL:
         yield
         return
     model.set_attn_implementation("eager")
@@ -112,7 +147,7 @@ def attention_for(model: Any, longest: int) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-_SHORT = 1024  # tokens: 9 heads' scores in float32 are 38 MB a layer at most
+_SMALL = 400e6  # bytes
 
 
 class _End(torch.nn.Module):

@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,7 +105,6 @@ def learn(
         DivergedError: the training ended in no numbers.
     """
     from plum_langchain.learning.forward import choose_forward
-    from plum_langchain.learning.layers import attention_for
     from plum_langchain.learning.lora import attached, save
 
     started = time.perf_counter()
@@ -113,11 +113,7 @@ def learn(
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
     everything = [*own, *earlier]
-    longest = settings.batch_size * max(len(sample.ids) for sample in everything)
-    with (
-        attached(model, parent, settings) as (adapted, frozen),
-        attention_for(model, longest if settings.packed else 0),
-    ):
+    with attached(model, parent, settings) as (adapted, frozen):
         forward, slow_because = choose_forward(
             model,
             everything,
@@ -126,9 +122,9 @@ def learn(
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        losses, ended = training.run(own, earlier)
-        adapted.eval()
-        recalled = _share_recalled(forward, own, settings)
+        with _attention(model, forward, settings, frozen):
+            losses, ended = training.run(own, earlier)
+            recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
     return Learned(
@@ -143,6 +139,17 @@ def learn(
         frozen_layers=frozen,
         dtype=str(model.dtype).removeprefix("torch."),
     )
+
+
+def _attention(
+    model: Any, forward: "Forward", settings: LearningSettings, frozen: int
+) -> AbstractContextManager[None]:
+    from plum_langchain.learning.layers import attention_for
+
+    if forward.name != "packed":
+        return nullcontext()
+    layers = model.config.get_text_config().num_hidden_layers - frozen
+    return attention_for(model, forward.longest(settings.batch_size), layers)
 
 
 class _Training:
@@ -236,7 +243,7 @@ class _Training:
 def _diverged(what: str, settings: LearningSettings) -> str:
     return (
         f"the training {what}; nothing was saved. Lower learning_rate (now "
-        f"{settings.learning_rate}), or train in float32"
+        f"{settings.learning_rate}), or train with LearningSettings(dtype='float32')"
     )
 
 

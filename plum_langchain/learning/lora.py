@@ -7,15 +7,16 @@ patches torch for all threads, and a model that is loaded meanwhile comes out br
 """
 
 import copy
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.adapters.manifest import WEIGHTS
+from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError
-from plum_langchain.settings import LearningSettings
+from plum_langchain.settings import UPPER_LAYERS, LearningSettings
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ def attached(
                 "with Plum.rollback(user_id, generation) to one that fits"
             )
         set_peft_model_state_dict(adapted, state)
-        adapted.train()
+        adapted.eval()  # no dropout: neither LoRA's (it has none) nor the model's own
         yield adapted, min(config.layers_to_transform or [0])
     finally:
         strip(model)
@@ -119,8 +120,8 @@ def strip(model: Any) -> None:
 def _config(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
     from peft import LoraConfig
 
-    modules, layers = _placed(model, settings)
     if parent is None:
+        modules, layers = _placed(model, settings.target_modules, settings.upper_layers)
         return LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -129,44 +130,65 @@ def _config(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
             layers_to_transform=layers,
             task_type="CAUSAL_LM",
         )
+    check_shape(parent, settings)
     config = LoraConfig.from_pretrained(str(parent))
-    theirs = config.target_modules
-    # "all-linear" and patterns are saved as the names they stood for, so they can't be compared.
-    comparable = not isinstance(modules, str) and not isinstance(theirs, str)
-    others = comparable and {*modules} != {*theirs}
-    shape = (config.r, config.lora_alpha, config.layers_to_transform)
-    if shape != (settings.rank, settings.alpha, layers) or others:
-        raise InvalidInputError(
-            f"the user's adapter has rank={config.r}, alpha={config.lora_alpha}, "
-            f"target_modules={sorted(theirs) if others else '(the same)'} in "
-            f"{_spelled(config.layers_to_transform)}, but the settings ask for "
-            f"rank={settings.rank}, alpha={settings.alpha}, target_modules="
-            f"{settings.target_modules!r} in {_spelled(layers)}; an adapter can't change its "
-            "shape. Keep to its settings, or learn all chats anew: Plum.rollback(user_id, 0), then "
-            "consolidate"
-        )
+    layers = config.layers_to_transform
+    if settings.upper_layers is not None:
+        _, wanted = _placed(model, settings.target_modules, settings.upper_layers)
+        if wanted != layers:
+            raise _other_shape(_spelled(layers), _spelled(wanted), "upper_layers")
     config.inference_mode = False
     config.base_model_name_or_path = None  # get_peft_model names the model at hand
     return config
 
 
-def _placed(model: Any, settings: LearningSettings) -> tuple[str | list[str], list[int] | None]:
+def check_shape(parent: Path, settings: LearningSettings) -> None:
+    """Whether learning with these settings can go on from a generation, as far as files tell.
+
+    Raises:
+        InvalidInputError: it is of other rank, alpha or modules.
+    """
+    config = json.loads((parent / CONFIG).read_text("utf-8"))
+    theirs, wanted = config["target_modules"], settings.target_modules
+    pairs: list[tuple[str, Any, Any]] = [
+        ("rank", config["r"], settings.rank),
+        ("alpha", config["lora_alpha"], settings.alpha),
+    ]
+    # "all-linear" and patterns are saved as the names they stood for, so they can't be compared.
+    if not isinstance(wanted, str) and not isinstance(theirs, str):
+        pairs.append(("target_modules", sorted(theirs), sorted(wanted)))
+    for name, has, asked in pairs:
+        if has != asked:
+            raise _other_shape(f"{name}={has!r}", f"{name}={asked!r}", name)
+
+
+def _other_shape(has: str, asked: str, name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the user's adapter has {has}, but the settings ask for {asked}; an adapter can't change "
+        f"its shape. Keep LearningSettings.{name} as it was, or learn the user's chats anew: "
+        "Plum.rollback(user_id, 0), then consolidate"
+    )
+
+
+def _placed(
+    model: Any, wanted: str | tuple[str, ...], upper_layers: float | None
+) -> tuple[str | list[str], list[int] | None]:
     """The modules to adapt, and the layers they are in (None for all)."""
     from plum_langchain.learning.layers import DecoderLayers
 
-    wanted = settings.target_modules
-    if settings.upper_layers == 1.0:
+    pattern = isinstance(wanted, str) and wanted != "all-linear"
+    if upper_layers == 1.0 or (pattern and upper_layers is None):
         return wanted if isinstance(wanted, str) else list(wanted), None
-    layers = DecoderLayers(model)
-    if wanted == "all-linear":  # PEFT takes no layers beside it
-        wanted = tuple(layers.linear_modules())
-    if isinstance(wanted, str):
+    if pattern:
         raise InvalidInputError(
             f"the pattern target_modules={wanted!r} names its layers itself, so upper_layers="
-            f"{settings.upper_layers} can't choose among them; name modules, or set "
-            "upper_layers=1.0"
+            f"{upper_layers} can't choose among them; name modules, or leave upper_layers out"
         )
-    return list(wanted), list(range(layers.first_of_upper(settings.upper_layers), len(layers)))
+    layers = DecoderLayers(model)
+    # PEFT takes no layers beside "all-linear".
+    modules = layers.linear_modules() if isinstance(wanted, str) else list(wanted)
+    first = layers.first_of_upper(UPPER_LAYERS if upper_layers is None else upper_layers)
+    return modules, list(range(first, len(layers)))
 
 
 def _spelled(layers: list[int] | None) -> str:

@@ -80,7 +80,7 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
     fill = -len(ids) % ROUND
     ids += [0] * fill
     positions += [0] * fill
-    owners_of_tokens += range(len(samples), len(samples) + fill)  # each sees the prefix and itself
+    owners_of_tokens += range(len(samples), len(samples) + fill)  # seen by none but itself
     fill = -len(rows) % ROUND
     rows += [0] * fill
     targets += [0] * fill

@@ -246,14 +246,47 @@ def test_a_model_that_adds_to_what_enters_it_is_packed_without_the_cut() -> None
         assert float(chosen(everything).mean()) == pytest.approx(float(plain), rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        # It multiplies whatever is embedded, a cut's hidden states included.
+        ("Granite", {"embedding_multiplier": 12.0}),
+        # It looks up a layer's rotary frequencies by its place among those it has.
+        (
+            "Gemma3Text",
+            {
+                "head_dim": 8,
+                "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+            },
+        ),
+    ],
+)
+def test_a_cut_that_would_change_a_model_is_not_made(
+    kind: str, changes: dict[str, Any], dtype: Any
+) -> None:
+    model = make_model(kind, **changes).to(dtype)
+    chosen, reason = choose_forward(model, samples(6), packed=True, frozen=1, pad_id=0)
+    assert isinstance(chosen, PackedForward)
+    assert reason and "run at every step" in reason
+
+
+def test_a_window_shorter_than_a_sample_is_seen() -> None:
+    model = make_model("Mistral", sliding_window=12)
+    short = samples(5, prefix=3)
+    ids = tuple(range(1, 41))
+    long = Sample((*short[0].ids[:3], *ids), (1.0,) * 43, 38, 43)
+    assert why_not_packed(model, short) is None or max(len(s.ids) for s in short) > 12
+    assert "other losses" in (why_not_packed(model, [*short, long]) or "")
+
+
 def test_plain_is_used_when_asked_for() -> None:
     chosen, reason = choose_forward(_llama(), samples(3), packed=False, frozen=0, pad_id=0)
     assert (chosen.name, reason) == ("plain", None)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16])
-def test_rounding_of_half_precision_is_no_reason(dtype: Any) -> None:
-    model = make_model("Llama").to(dtype)
+def test_rounding_of_half_precision_is_no_reason() -> None:
+    model = make_model("Llama").to(torch.bfloat16)
     for seed in range(5):
         assert why_not_packed(model, samples(6, seed=seed)) is None
 
