@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError
+from plum_langchain.learning.randomness import set_aside
 from plum_langchain.settings import UPPER_LAYERS, LearningSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def attached(
             alpha, modules or layers than the settings.
         DamagedAdapterError: the parent's weights don't fit the model.
     """
-    import torch
     from peft import get_peft_model
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -50,7 +50,7 @@ def attached(
     config = _config(model, parent, settings)
     try:
         try:
-            with torch.random.fork_rng(devices=[]):
+            with set_aside():
                 adapted = get_peft_model(model, config)
         except ValueError as error:
             raise InvalidInputError(

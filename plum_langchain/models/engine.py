@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
+from plum_langchain.learning.randomness import set_aside
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.models.collector import Collector
 from plum_langchain.models.load import LoadedModel, load_model
@@ -318,6 +319,6 @@ def _seeded(sampling: Sampling, device: str) -> Iterator[None]:
         yield
         return
     cuda = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=cuda):
+    with set_aside(cuda):
         torch.manual_seed(sampling.seed)
         yield

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -427,3 +428,25 @@ def test_settings_that_make_no_sense_are_refused_by_name(wrong: dict[str, Any]) 
     name = next(iter(wrong))
     with pytest.raises(InvalidInputError, match=name if name != "batch_size" else "replay"):
         LearningSettings(**wrong)
+
+
+def test_two_who_set_the_generator_aside_do_not_mix() -> None:
+    from plum_langchain.learning.randomness import set_aside
+
+    drawn: list[list[float]] = []
+
+    def draw() -> None:
+        with set_aside():
+            torch.manual_seed(7)
+            drawn.append([])
+            for _ in range(200):
+                drawn[-1].append(float(torch.rand(())))
+
+    state = torch.get_rng_state()
+    threads = [threading.Thread(target=draw) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn == [drawn[0]] * 4
+    assert torch.equal(torch.get_rng_state(), state)
