@@ -237,6 +237,10 @@ class Plum:
     ) -> Schedule:
         """Consolidate in the background until the returned schedule is stopped.
 
+        A chat in the same process shares its cores with the training. Where another process
+        computes at the same time, start both with the environment variable OMP_WAIT_POLICY=PASSIVE
+        (the command line does): threads that spin while they wait slow each other down tenfold.
+
         Args:
             interval: Seconds between rounds.
             cron: A crontab line in UTC, instead.
