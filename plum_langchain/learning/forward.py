@@ -26,10 +26,6 @@ class Forward(Protocol):
 
     name: str
 
-    def longest(self, batch_size: int) -> int:
-        """Tokens in one row of the longest batch of so many samples there can be."""
-        ...
-
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """The losses of a batch, differentiable unless gradients are off."""
         ...
@@ -40,14 +36,9 @@ class PlainForward:
 
     name = "plain"
 
-    def __init__(self, model: Any, samples: Sequence[Sample] = (), *, pad_id: int = 0) -> None:
+    def __init__(self, model: Any, *, pad_id: int = 0) -> None:
         self._model = model
-        self._longest = max((len(sample.ids) for sample in samples), default=0)
         self._pad_id = pad_id  # masked and without weight, so any id will do
-
-    def longest(self, batch_size: int) -> int:
-        """The longest sample's; see `Forward`."""
-        return self._longest
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
@@ -83,15 +74,10 @@ class PackedForward:
     def __init__(self, model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> None:
         self._model = model
         self._prefix = shared_prefix(samples)
-        self._sizes = sorted((len(s.ids) - self._prefix for s in samples), reverse=True)
         self._frozen = frozen
         self._layers = DecoderLayers(model) if frozen else None
         self._below: dict[Sample, torch.Tensor] = {}  # (T, H) of a sample's own tokens
         self._below_prefix: torch.Tensor | None = None  # (prefix, H)
-
-    def longest(self, batch_size: int) -> int:
-        """The prefix and the longest samples' own tokens; see `Forward`."""
-        return self._prefix + sum(self._sizes[:batch_size])
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
@@ -151,7 +137,7 @@ def choose_forward(
         pad_id: For the plain way.
     """
     if not packed:
-        return PlainForward(model, samples, pad_id=pad_id), None
+        return PlainForward(model, pad_id=pad_id), None
     reason = why_not_packed(model, samples, frozen=frozen)
     if reason is None:
         return PackedForward(model, samples, frozen=frozen), None
@@ -160,7 +146,7 @@ def choose_forward(
         forward: Forward = PackedForward(model, samples)
     else:
         reason = f"samples are padded, not packed: {reason}"
-        forward = PlainForward(model, samples, pad_id=pad_id)
+        forward = PlainForward(model, pad_id=pad_id)
     logger.warning("%s learns more slowly than it could; %s", type(model).__name__, reason)
     return forward, reason
 

@@ -121,35 +121,6 @@ def _tensors(given: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(item)
 
 
-@contextmanager
-def attention_for(model: Any, longest: int, layers: int) -> Iterator[None]:
-    """The quickest attention for sequences of at most `longest` tokens, for the block's length.
-
-    On a CPU torch's fused kernel takes longer, above all backwards, than plain matrix products do
-    at the few hundred tokens of a packed batch (docs/performance.md). Those keep their scores until
-    the backward pass, so they are used as long as these are small.
-
-    Args:
-        model: A causal LM.
-        longest: Of a sequence, in tokens.
-        layers: How many layers gradients go through.
-    """
-    config = model.config.get_text_config()
-    before = getattr(model.config, "_attn_implementation", None)
-    scores = 3 * 4 * config.num_attention_heads * longest**2 * layers  # bytes: scores, p, their sum
-    if before != "sdpa" or model.device.type != "cpu" or scores > _SMALL:
-        yield
-        return
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-_SMALL = 400e6  # bytes
-
-
 class _End(torch.nn.Module):
     """Stands after the last layer wanted and keeps what comes out of it."""
 

@@ -10,7 +10,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,9 +121,8 @@ def learn(
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        with _attention(model, forward, settings, frozen):
-            losses, ended = training.run(own, earlier)
-            recalled = _share_recalled(forward, own, settings)
+        losses, ended = training.run(own, earlier)
+        recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
     return Learned(
@@ -139,17 +137,6 @@ def learn(
         frozen_layers=frozen,
         dtype=str(model.dtype).removeprefix("torch."),
     )
-
-
-def _attention(
-    model: Any, forward: "Forward", settings: LearningSettings, frozen: int
-) -> AbstractContextManager[None]:
-    from plum_langchain.learning.layers import attention_for
-
-    if forward.name != "packed":
-        return nullcontext()
-    layers = model.config.get_text_config().num_hidden_layers - frozen
-    return attention_for(model, forward.longest(settings.batch_size), layers)
 
 
 class _Training:

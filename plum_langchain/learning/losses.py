@@ -1,10 +1,8 @@
 """PLUM's loss: cross-entropy over the whole sample, question and answer weighted lambda."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 _LN_2 = 0.6931471805599453  # -log p of a token with p = 1/2
 
@@ -55,32 +53,7 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Returns:
         (N,) float32, in nats.
     """
-    nll: torch.Tensor = _TokenNll.apply(logits, targets)
-    return nll
-
-
-class _TokenNll(torch.autograd.Function):
-    """`cross_entropy(reduction="none")`, which holds (N, V) float32 once instead of three times.
-
-    With a vocabulary of 50,000 and more these are the largest tensors of a step. Their gradient,
-    softmax minus one at the target, is made in the place of the log-softmax it comes from.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        log_p = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-        ctx.log_p, ctx.targets, ctx.dtype = log_p, targets, logits.dtype
-        return -log_p.gather(1, targets[:, None]).squeeze(1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        log_p, ctx.log_p = ctx.log_p, None  # it is gone after this
-        if log_p is None:
-            raise RuntimeError("the loss of a batch can be differentiated once")
-        made = log_p.exp_().mul_(gradient[:, None])
-        made.scatter_add_(1, ctx.targets[:, None], -gradient[:, None])
-        return made.to(ctx.dtype), None
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def weighted_mean(nll: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

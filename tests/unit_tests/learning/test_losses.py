@@ -74,29 +74,6 @@ def test_half_precision_logits_give_a_float32_loss(dtype: Any, close: float) -> 
     assert float(loss) == pytest.approx(exact, abs=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_its_gradient_is_cross_entropy_s(dtype: Any) -> None:
-    logits, targets, weights = tokens(5, 12)
-    found = []
-    for nll in (
-        token_nll,
-        lambda x, t: torch.nn.functional.cross_entropy(x.float(), t, reduction="none"),
-    ):
-        given = logits.to(dtype).requires_grad_()
-        weighted_mean(nll(given, targets), weights).backward()
-        assert given.grad is not None and given.grad.dtype == dtype
-        found.append(given.grad.float())
-    assert torch.allclose(*found, atol=1e-6 if dtype == torch.float32 else 1e-3)
-
-
-def test_it_can_be_differentiated_once() -> None:
-    logits, targets, _ = tokens(6, 4)
-    loss = token_nll(logits.requires_grad_(), targets).sum()
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="once"):
-        loss.backward()
-
-
 def test_an_answer_is_recalled_when_each_of_its_tokens_is_likelier_than_not() -> None:
     likely, unlikely = -math.log(0.51), -math.log(0.49)
     losses = TokenLosses(
