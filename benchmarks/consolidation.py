@@ -17,6 +17,7 @@ the model. Ratios are taken within a run.
 """
 
 import argparse
+import ast
 import json
 import resource
 import statistics
@@ -63,7 +64,7 @@ def main() -> None:
                 command = [sys.executable, __file__, "--worker", arm, "--run", str(run)]
                 command += ["--people", *arguments.people, "--json", str(out)]
                 command += ["--max-questions", str(arguments.max_questions)]
-                command += ["--model", arguments.model]
+                command += ["--model", arguments.model, "--trl", *arguments.trl]
                 subprocess.run(command, check=True)
                 records.append({"run": run, "arm": arm, **json.loads(out.read_text("utf-8"))})
             print(f"run {run + 1}, {arm}: {_line(records[-1])}", file=sys.stderr, flush=True)
@@ -79,7 +80,7 @@ def main() -> None:
 def _work(arguments: argparse.Namespace) -> dict[str, Any]:
     exams = read_exams([CHATS / f"{person}.jsonl" for person in arguments.people])
     maker = question_maker("recorded", QuestionSettings(max_questions=arguments.max_questions))
-    train, settings = _trainer(arguments.worker, arguments.model)
+    train, settings = _trainer(arguments)
     with tempfile.TemporaryDirectory() as directory:
         store = AdapterStore(Path(directory) / "adapters")
         sessions, learned = [], []
@@ -91,7 +92,8 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
             done = train(questions, place, arguments.run)
             sessions.append({"user": exam.user_id, "questions": len(questions), **done})
             learned.append((exam, session.session_id, place))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        peak: float = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
+        peak /= 2**20 if sys.platform == "darwin" else 2**10
         graded = _examine(store, learned, settings, arguments.model)
     seconds = sum(one["seconds"] for one in sessions)
     samples = sum(one["questions"] * one["epochs"] for one in sessions)
@@ -105,9 +107,10 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _trainer(arm: str, model: str) -> tuple[Train, LearningSettings]:
+def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
+    arm, model = arguments.worker, arguments.model
     if arm == "trl":
-        return _trl(model), PLAIN
+        return _trl(model, _trl_settings(arguments)), PLAIN
     settings = PLAIN if arm == "plain" else LearningSettings()
     base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype, training=True)
 
@@ -121,17 +124,31 @@ def _trainer(arm: str, model: str) -> tuple[Train, LearningSettings]:
     return train, settings
 
 
-def _trl(model: str) -> Train:
+def _trl_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    changed = dict(text.split("=", 1) for text in arguments.trl)
+    return {**TRL_SETTINGS, **{name: _literal(value) for name, value in changed.items()}}
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text
+
+
+def _trl(model: str, settings: dict[str, Any]) -> Train:
     """TRL as its documentation has it: conversational prompt and completion, PEFT beside it.
 
     https://huggingface.co/docs/trl/sft_trainer (prompt-completion data, "Train adapters with PEFT")
     """
+    dtype = settings.pop("dtype")
+
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
     def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
-        base: LoadedModel = load_model(resolve_model(model), device="cpu", dtype=TRL_DTYPE)
+        base: LoadedModel = load_model(resolve_model(model), device="cpu", dtype=dtype)
         base.model.requires_grad_(True)
         started = time.perf_counter()
         system = {"role": "system", "content": PLAIN.system_prompt}
@@ -148,7 +165,6 @@ def _trl(model: str) -> Train:
             model=base.model,
             args=SFTConfig(
                 output_dir=str(place / "trainer"),
-                num_train_epochs=PLAIN.epochs,
                 per_device_train_batch_size=PLAIN.batch_size,
                 learning_rate=PLAIN.learning_rate,
                 lr_scheduler_type="constant",
@@ -159,7 +175,7 @@ def _trl(model: str) -> Train:
                 save_strategy="no",
                 logging_strategy="no",
                 disable_tqdm=True,
-                **TRL_SETTINGS,
+                **settings,
             ),
             train_dataset=data,
             processing_class=base.tokenizer,
@@ -172,13 +188,17 @@ def _trl(model: str) -> Train:
         )
         trainer.train()
         trainer.model.save_pretrained(str(place))
-        return {"epochs": PLAIN.epochs, "seconds": time.perf_counter() - started}
+        return {"epochs": settings["num_train_epochs"], "seconds": time.perf_counter() - started}
 
     return train
 
 
-TRL_DTYPE = "float32"
-TRL_SETTINGS: dict[str, Any] = {"bf16": False, "gradient_checkpointing": False}
+TRL_SETTINGS: dict[str, Any] = {
+    "dtype": "float32",  # of the loaded model; bf16 has it computed in bfloat16
+    "num_train_epochs": PLAIN.epochs,
+    "bf16": True,
+    "gradient_checkpointing": False,
+}
 """Activation checkpointing, TRL's default, saves memory that isn't short here and costs a third of
 the time; see docs/performance.md for the others tried."""
 
@@ -267,7 +287,7 @@ def _report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> dic
         "people": arguments.people,
         "machine": machine(),
         "settings": {"plain": asdict(PLAIN), "default": asdict(LearningSettings())},
-        "trl": {"version": _version("trl"), "dtype": TRL_DTYPE, **TRL_SETTINGS},
+        "trl": {"version": _version("trl"), **_trl_settings(arguments)},
     }
     for arm in ("trl", "plain"):
         if {arm, "default"} <= set(arms):
@@ -351,6 +371,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-questions", type=int, default=100, help="of each session")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument(
+        "--trl", nargs="*", default=[], metavar="NAME=VALUE",
+        help="other settings of SFTConfig, to see which is its quickest: bf16=True packing=True",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--run", type=int, default=0, help=argparse.SUPPRESS)
