@@ -36,9 +36,10 @@ class LearningSettings:
     # has, and UPPER_LAYERS for a first one. All are 1.0 (PLUM).
     upper_layers: float | None = None
     epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
-    # A question is learned once its answer was recalled (every token p > 0.5) so often in a row; a
-    # session is, once all are. None trains all of them in all epochs (PLUM).
+    # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
+    # None for always `epochs`. `learned_share` of the answers must be.
     patience: int | None = 1
+    learned_share: float = 1.0
     batch_size: int = 8  # PLUM: batch 8
     answer_weight: float = 10.0  # PLUM's lambda, on question and answer tokens; 1.0 is plain CE
     final_learning_rate: float = 1.0  # share of the rate that a straight line ends at
@@ -62,6 +63,10 @@ class LearningSettings:
         _require(
             self.upper_layers is None or 0 < self.upper_layers <= 1,
             f"upper_layers must be in (0, 1] or None, not {self.upper_layers}",
+        )
+        _require(
+            0 < self.learned_share <= 1,
+            f"learned_share must be in (0, 1], not {self.learned_share}",
         )
         _require(
             self.patience is None or self.patience > 0,

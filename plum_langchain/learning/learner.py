@@ -1,20 +1,20 @@
 """A session's questions into LoRA weights.
 
-AdamW over batches of the session's own questions, each with a few replayed ones beside them, since
-LoRA trained on one task after another forgets without (arXiv 2506.10943, table on sequential
-edits). It ends when the answers are learned, or after so many epochs.
+AdamW over batches of the session's own questions, each with `replay_per_batch` questions of earlier
+sessions beside them, since LoRA trained on one task after another forgets without (arXiv
+2506.10943, table on sequential edits). It ends when the answers are learned, or after so many
+epochs.
 """
 
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plum_langchain.errors import DivergedError, QuestionError, StoppedError
-from plum_langchain.learning.course import Course
 from plum_langchain.learning.encode import Sample, encoder_for
 from plum_langchain.session import Question
 from plum_langchain.settings import LearningSettings
@@ -121,7 +121,8 @@ def learn(
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        losses, recalled, ended = training.run(own, earlier)
+        losses, ended = training.run(own, earlier)
+        recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
     return Learned(
@@ -169,46 +170,31 @@ class _Training:
 
     def run(
         self, own: Sequence[Sample], earlier: Sequence[Sample]
-    ) -> tuple[list[float], float, Literal["learned", "epochs"]]:
-        """Train; returns each epoch's mean loss, the share recalled at last, and why it ended."""
+    ) -> tuple[list[float], Literal["learned", "epochs"]]:
+        """Train; returns the mean loss of each epoch, and why it ended."""
         settings = self._settings
         rng = random.Random(settings.seed)
-        course = Course(own, earlier, settings.patience)
-        bound = settings.epochs * course.batches(settings.batch_size, settings.replay_per_batch)
+        fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
+        steps = settings.epochs * math.ceil(len(own) / fresh)
         losses: list[float] = []
+        in_a_row = 0
         for epoch in range(1, settings.epochs + 1):
-            total, batches = 0.0, 0
-            for new, old in course.epoch(settings.batch_size, settings.replay_per_batch, rng):
-                self._check_stop(bound)
-                self._set_learning_rate(self.step / bound)
-                batch = [*new, *old]
-                loss, known = self._train_on(batch)
-                course.note(batch, known)
+            total, batches, recalled = 0.0, 0, 0
+            for new, old in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
+                self._check_stop(steps)
+                self._set_learning_rate(self.step / steps)
+                loss, known = self._train_on([*new, *old])
                 self.step, batches, total = self.step + 1, batches + 1, total + loss
+                recalled += sum(known[: len(new)])
                 if self._progress is not None:
-                    self._progress(StepProgress(epoch, settings.epochs, self.step, bound, loss))
+                    self._progress(StepProgress(epoch, settings.epochs, self.step, steps, loss))
             losses.append(total / batches)
-            if course.done:
-                # Seen one by one, in the course of training; what later steps undid is trained on.
-                recalled = self._recall(own)
-                course.note(own, recalled)
-                if course.done:
-                    return losses, sum(recalled) / len(own), "learned"
-        return losses, sum(self._recall(own)) / len(own), "epochs"
-
-    def _recall(self, samples: Sequence[Sample]) -> list[bool]:
-        """Of each sample, whether every token of its answer has p > 0.5."""
-        import torch
-
-        size, recalled = self._settings.batch_size, []
-        with torch.no_grad():
-            for start in range(0, len(samples), size):
-                losses = self._forward(samples[start : start + size])
-                if not bool(losses.nll.isfinite().all()):  # the last step's: no loss came after it
-                    what = "ended in weights that give no probabilities"
-                    raise DivergedError(_diverged(what, self._settings))
-                recalled += losses.recalled().tolist()
-        return recalled
+            # Each answer was scored as its batch came up, before that step's own correction: what
+            # is recalled then is known, and asking costs nothing.
+            in_a_row = in_a_row + 1 if recalled >= settings.learned_share * len(own) else 0
+            if settings.patience is not None and in_a_row >= settings.patience:
+                return losses, "learned"
+        return losses, "epochs"
 
     def _set_learning_rate(self, done: float) -> None:
         """On a straight line from the full rate to the final share of it."""
@@ -246,3 +232,34 @@ def _diverged(what: str, settings: LearningSettings) -> str:
         f"the training {what}; nothing was saved. Lower learning_rate (now "
         f"{settings.learning_rate}), or train with LearningSettings(dtype='float32')"
     )
+
+
+def _batches(
+    own: Sequence[Sample],
+    earlier: Sequence[Sample],
+    fresh: int,
+    replayed: int,
+    rng: random.Random,
+) -> Iterator[tuple[list[Sample], list[Sample]]]:
+    order = list(own)
+    rng.shuffle(order)
+    for start in range(0, len(order), fresh):
+        replay = rng.sample(earlier, min(replayed, len(earlier))) if earlier else []
+        yield order[start : start + fresh], replay
+
+
+def _share_recalled(
+    forward: "Forward", samples: Sequence[Sample], settings: LearningSettings
+) -> float:
+    """The share of samples whose every answer token has p > 0.5."""
+    import torch
+
+    known = 0
+    with torch.no_grad():
+        for start in range(0, len(samples), settings.batch_size):
+            losses = forward(samples[start : start + settings.batch_size])
+            if not bool(losses.nll.isfinite().all()):  # the last step's doing: no loss came after
+                what = "ended in weights that give no probabilities"
+                raise DivergedError(_diverged(what, settings))
+            known += int(losses.recalled().sum())
+    return known / len(samples)

@@ -127,18 +127,31 @@ def test_a_model_in_half_precision_learns_a_float32_adapter(
     assert all(0 < (child[k] - state[k]).abs().max() < 1e-5 for k in state)
 
 
-@pytest.mark.parametrize("patience", [1, 3])
 def test_learned_means_done(
-    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path, patience: int
+    loaded: LoadedModel, learned: tuple[Path, Learned], target: Path
 ) -> None:
-    settings = replace(FAST, patience=patience, epochs=60, replay_per_batch=2)
-    result = learn_into(target, loaded, settings=settings)
+    result = learn_into(target, loaded, settings=replace(FAST, patience=1))
     assert result.ended == "learned"
-    assert result.epochs < 60
+    assert result.epochs < 20
     assert result.recalled == 1.0
-    # Until the first of them is learned it is the same training.
-    assert result.losses[0] == learned[1].losses[0]
+    # Until then it is the same training.
+    assert result.losses == learned[1].losses[: result.epochs]
     assert answers(loaded, target, QUESTIONS) == [q.answer for q in QUESTIONS]
+
+
+def test_patience_goes_on_for_so_many_epochs_more(
+    loaded: LoadedModel, target: Path, tmp_path: Path
+) -> None:
+    once = learn_into(target, loaded, settings=replace(FAST, patience=1))
+    thrice = learn_into(tmp_path / "b", loaded, settings=replace(FAST, patience=3))
+    assert thrice.ended == "learned"
+    assert thrice.epochs == once.epochs + 2
+
+
+def test_it_ends_once_the_share_asked_for_is_recalled(loaded: LoadedModel, target: Path) -> None:
+    half = learn_into(target, loaded, settings=replace(FAST, patience=1, learned_share=0.5))
+    assert half.ended == "learned"
+    assert half.recalled >= 0.5
 
 
 def test_what_is_never_learned_ends_with_the_epochs(loaded: LoadedModel, target: Path) -> None:
@@ -397,6 +410,8 @@ def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None
         {"patience": 0},
         {"final_learning_rate": 1.5},
         {"dtype": "float16"},
+        {"learned_share": 0.0},
+        {"learned_share": 1.1},
         {"batch_size": 0},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
