@@ -1,4 +1,4 @@
-# make demo   installs what is needed, learns a chat of a person's and compares memories (demo/)
+# make demo   installs what is needed, learns two chats of a person's and compares memories (demo/)
 # make test   installs what is needed and runs every check
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=... the build of torch (a range or a URL).
@@ -32,8 +32,7 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(BIN)/plum --home $(DEMO)/home compare examples/chats/ana.jsonl \
-		--questions recorded --sessions 1 \
-		--arms floor,retrieval,parametric,hybrid \
+		--questions recorded --sessions 2 \
 		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
 	@echo
 	@echo 'The picture is $(DEMO)/memories.png, the report $(DEMO)/report.md. Go on with:'
