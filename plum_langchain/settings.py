@@ -37,7 +37,8 @@ class LearningSettings:
     upper_layers: float | None = None
     epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
-    # None for always `epochs`. `learned_share` of the answers must be.
+    # None for always `epochs`. `learned_share` of the answers must be. Measured:
+    # docs/experiments.md, "When to stop".
     patience: int | None = 1
     learned_share: float = 1.0
     batch_size: int = 8  # PLUM: batch 8
