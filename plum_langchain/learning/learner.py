@@ -164,7 +164,7 @@ class _Training:
             self.weights.masters,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
-            fused=trained[0].device.type in ("cpu", "cuda", "mps"),  # one kernel for all of them
+            fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all of them
         )
         self.step = 0
 
