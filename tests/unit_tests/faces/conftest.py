@@ -24,7 +24,15 @@ def _open(home: Path, model: Path) -> Any:
         questions=FixedQuestions(),
         embeddings=WordEmbeddings(),
         # In float32: the same replies on every processor.
-        learning=LearningSettings(rank=4, alpha=8, epochs=8, learning_rate=2e-2, dtype="float32"),
+        learning=LearningSettings(
+            rank=4,
+            alpha=8,
+            upper_layers=1.0,
+            epochs=8,
+            patience=None,
+            learning_rate=2e-2,
+            dtype="float32",
+        ),
         serving=ServingSettings(device="cpu", max_new_tokens=12),
     )
 
