@@ -198,9 +198,10 @@ TRL_SETTINGS: dict[str, Any] = {
     "num_train_epochs": PLAIN.epochs,
     "bf16": True,
     "gradient_checkpointing": False,
+    "padding_free": True,
+    "max_length": None,  # padding_free wants it so
 }
-"""Activation checkpointing, TRL's default, saves memory that isn't short here and costs a third of
-the time; see docs/performance.md for the others tried."""
+"""Its quickest on two CPU cores, of those tried (docs/performance.md)."""
 
 
 # -- asking ------------------------------------------------------------------------------------
