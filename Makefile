@@ -32,7 +32,7 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(BIN)/plum --home $(DEMO)/home compare examples/chats/ana.jsonl \
-		--questions recorded --sessions 2 \
+		--questions recorded --sessions 2 --arms floor,retrieval,parametric,hybrid \
 		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
 	@echo
 	@echo 'The picture is $(DEMO)/memories.png, the report $(DEMO)/report.md. Go on with:'

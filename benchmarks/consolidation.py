@@ -19,8 +19,6 @@ the model. Ratios are taken within a run.
 import argparse
 import ast
 import json
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,11 +28,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from common import CHATS, peak_mib, shelve, shown, spread
+
 from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
-from plum_langchain.adapters import AdapterStore, Manifest
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.exam import Exam
-from plum_langchain.evaluation.metrics import Graded, answer_given, summarise
+from plum_langchain.evaluation.metrics import Graded, grade, summarise
 from plum_langchain.learning import learn
 from plum_langchain.memories.answer import answer
 from plum_langchain.memories.base import Recalled
@@ -42,7 +43,6 @@ from plum_langchain.models import Engine, LoadedModel, load_model, resolve_model
 from plum_langchain.questions import question_maker
 from plum_langchain.session import Question
 
-CHATS = Path(__file__).parents[1] / "examples" / "chats"
 ARMS = ("trl", "plain", "default")
 PLAIN = LearningSettings(packed=False, upper_layers=1.0, patience=None, dtype="float32")
 
@@ -92,8 +92,7 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
             done = train(questions, place, arguments.run)
             sessions.append({"user": exam.user_id, "questions": len(questions), **done})
             learned.append((exam, session.session_id, place))
-        peak: float = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
-        peak /= 2**20 if sys.platform == "darwin" else 2**10
+        peak = peak_mib()
         graded = _examine(store, learned, settings, arguments.model)
     seconds = sum(one["seconds"] for one in sessions)
     samples = sum(one["questions"] * one["epochs"] for one in sessions)
@@ -217,53 +216,23 @@ def _examine(
     engine = Engine(lambda: resolved, store, ServingSettings(device="cpu"))
     graded = []
     for exam, session_id, place in learned:
-        manifest = Manifest(
-            generation=1,
-            base_model=resolved.id,
-            base_fingerprint=resolved.fingerprint,
-            session_keys=(1,),
-            settings=asdict(settings),
-            question_maker="recorded",
-            metrics={},
-            created="",
-        )
 
-        def fill(directory: Path, place: Path = place, manifest: Manifest = manifest) -> Manifest:
-            for name in ("adapter_model.safetensors", "adapter_config.json"):
+        def copy(directory: Path, place: Path = place) -> None:
+            for name in (WEIGHTS, CONFIG):
                 (directory / name).write_bytes((place / name).read_bytes())
-            return manifest
 
-        adapter = store.write(exam.user_id, 1, fill)
+        recalled = Recalled(adapter=shelve(store, resolved, exam.user_id, settings, copy))
         for question in exam.about([session_id]):
             given = answer(
                 engine,
-                Recalled(adapter=adapter),
+                recalled,
                 question.question,
                 memory="parametric",
                 system_prompt=settings.system_prompt,
                 closed=question.closed,
                 started=time.perf_counter(),
             )
-            expected = {"yes": "Yes"}.get(question.kind, "No")
-            right = (
-                given.text == expected
-                if question.closed
-                else answer_given(question.answer, given.text)
-            )
-            graded.append(
-                Graded(
-                    user_id=exam.user_id,
-                    session_id=session_id,
-                    question=question.question,
-                    kind=question.kind,
-                    expected=question.answer,
-                    answer=given.text,
-                    correct=right,
-                    p_yes=given.yes,
-                    prompt_tokens=given.prompt_tokens,
-                    seconds=given.seconds,
-                )
-            )
+            graded.append(grade(exam.user_id, question, given))
     return graded
 
 
@@ -276,7 +245,7 @@ def _report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> dic
         own = [record for record in records if record["arm"] == arm]
         summary = summarise([Graded(**one) for record in own for one in record["answers"]])
         arms[arm] = {
-            **{key: _spread([r[key] for r in own]) for key in _MEASURED},
+            **{key: spread([r[key] for r in own]) for key in _MEASURED},
             "recall": summary.balanced_accuracy,
             "recall_ci95": summary.ci95,
             "open": summary.open,
@@ -292,7 +261,7 @@ def _report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> dic
     }
     for arm in ("trl", "plain"):
         if {arm, "default"} <= set(arms):
-            report[f"ratio_vs_{arm}"] = _spread(
+            report[f"ratio_vs_{arm}"] = spread(
                 [
                     _of(records, run, arm) / _of(records, run, "default")
                     for run in range(arguments.runs)
@@ -313,10 +282,6 @@ def _of(records: list[dict[str, Any]], run: int, arm: str) -> float:
     )
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
-
-
 def _table(report: dict[str, Any]) -> str:
     """Everything as Markdown, as docs/performance.md shows it."""
     rows = [
@@ -327,10 +292,10 @@ def _table(report: dict[str, Any]) -> str:
         low, high = found["recall_ci95"]
         cells = [
             arm,
-            _shown(found["seconds_per_session"], 0),
-            _shown(found["samples_per_second"], 1),
-            _shown(found["epochs"], 1),
-            _shown(found["peak_mib"], 0),
+            shown(found["seconds_per_session"], 0),
+            shown(found["samples_per_second"], 1),
+            shown(found["epochs"], 1),
+            shown(found["peak_mib"], 0),
             f"{100 * found['recall']:.0f}% ({100 * low:.0f}-{100 * high:.0f})",
             f"{100 * found['open']:.0f}%",
         ]
@@ -338,18 +303,13 @@ def _table(report: dict[str, Any]) -> str:
     for arm in ("trl", "plain"):
         if f"ratio_vs_{arm}" in report:
             rows.append(
-                f"\ndefault is {_shown(report[f'ratio_vs_{arm}'], 1)} times as fast as {arm}"
+                f"\ndefault is {shown(report[f'ratio_vs_{arm}'], 1)} times as fast as {arm}"
             )
     if "recall_difference_points" in report:
         rows.append(
             f"\nrecall, default minus trl: {report['recall_difference_points']:+.1f} points"
         )
     return "\n".join(rows)
-
-
-def _shown(spread: dict[str, float], digits: int) -> str:
-    low, middle, high = (f"{spread[key]:.{digits}f}" for key in ("min", "median", "max"))
-    return middle if low == high else f"{low}-**{middle}**-{high}"
 
 
 def _line(record: dict[str, Any]) -> str:

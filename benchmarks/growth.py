@@ -10,7 +10,6 @@ ratio.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common import CHATS, peak_mib
+
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import machine
 from plum_langchain.importers import read_sessions
 from plum_langchain.models import load_model, resolve_model
 
-CHATS = Path(__file__).parents[1] / "examples" / "chats"
 USER = "everybody"
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     arguments = _arguments()
     if arguments.loaded:
         load_model(resolve_model(arguments.model), device="cpu", dtype="float32")
-        print(_peak_mib())
+        print(peak_mib())
         return
     command = [sys.executable, __file__, "--loaded", "--model", arguments.model]
     loaded = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -58,7 +58,7 @@ def main() -> None:
                 "session": number,
                 "seconds": done.seconds,
                 "learning_seconds": done.metrics["seconds"],
-                "peak_mib": _peak_mib(),
+                "peak_mib": peak_mib(),
                 "adapter_bytes": done.adapter_bytes,
             }
             rows.append(row)
@@ -84,11 +84,6 @@ def main() -> None:
     )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
-
-
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _arguments() -> argparse.Namespace:

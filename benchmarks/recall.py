@@ -18,12 +18,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from common import CHATS
+
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import compare, machine, read_exams
 from plum_langchain.evaluation.metrics import summarise
 from plum_langchain.evaluation.report import percent, to_json
-
-CHATS = Path(__file__).parents[1] / "examples" / "chats"
 
 
 def main() -> None:

@@ -9,16 +9,16 @@ with, `--rounds` times, in one process.
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import shelve, shown, spread
+
 from plum_langchain import LearningSettings, ServingSettings
-from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.evaluation import machine
 from plum_langchain.learning.lora import attached, save
 from plum_langchain.models import Engine, ResolvedModel, Sampling, load_model, resolve_model
@@ -50,24 +50,14 @@ def _random_adapter(
     settings = LearningSettings(seed=seed)
     base = load_model(resolved, device="cpu")
 
-    def fill(place: Path) -> Manifest:
+    def fill(place: Path) -> None:
         with attached(base.model, None, settings) as (adapted, _):
             for name, parameter in adapted.named_parameters():
                 if "lora_B" in name:  # it begins with zeros
                     torch.nn.init.normal_(parameter, std=1e-4)
             save(adapted, place)
-        return Manifest(
-            generation=1,
-            base_model=resolved.id,
-            base_fingerprint=resolved.fingerprint,
-            session_keys=(1,),
-            settings=asdict(settings),
-            question_maker="none",
-            metrics={},
-            created="",
-        )
 
-    return store.write(owner, 1, fill)
+    return shelve(store, resolved, owner, settings, fill)
 
 
 def _measure(
@@ -102,10 +92,10 @@ def _measure(
                 with engine._activated(user):
                     found.append(time.perf_counter() - started)
     return {
-        "first_token_seconds": {name: _spread(found) for name, found in first.items()},
-        "tokens_per_second": {name: _spread(found) for name, found in rate.items()},
-        "load_seconds": _spread(loading),
-        "switch_seconds": _spread(switching),
+        "first_token_seconds": {name: spread(found) for name, found in first.items()},
+        "tokens_per_second": {name: spread(found) for name, found in rate.items()},
+        "load_seconds": spread(loading),
+        "switch_seconds": spread(switching),
         "adapted_to_base": {
             "first_token": _ratio(first["adapted"], first["base"]),
             "tokens_per_second": _ratio(rate["adapted"], rate["base"]),
@@ -138,34 +128,25 @@ def _plain_seconds(base: Any, tokens: int) -> float:
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    return _spread([a / b for a, b in zip(ours, theirs, strict=True)])
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def _table(report: dict[str, Any]) -> str:
     rows = ["| | first token, ms | tokens a second |", "| --- | --- | --- |"]
     for name in report["tokens_per_second"]:
-        first = _shown(report["first_token_seconds"][name], 1000, 0)
-        rate = _shown(report["tokens_per_second"][name], 1, 1)
+        first = shown(report["first_token_seconds"][name], 0, 1000)
+        rate = shown(report["tokens_per_second"][name], 1)
         rows.append(f"| {name} | {first} | {rate} |")
     ratios = report["adapted_to_base"]
     rows += [
         "",
-        f"adapted to base: first token {_shown(ratios['first_token'], 1, 2)}, tokens a second "
-        f"{_shown(ratios['tokens_per_second'], 1, 2)}; adapted to transformers: "
-        f"{_shown(report['adapted_to_transformers'], 1, 2)}",
-        f"an adapter from disk {_shown(report['load_seconds'], 1000, 0)} ms, one that is loaded "
-        f"{_shown(report['switch_seconds'], 1000, 1)} ms",
+        f"adapted to base: first token {shown(ratios['first_token'], 2)}, tokens a second "
+        f"{shown(ratios['tokens_per_second'], 2)}; adapted to transformers: "
+        f"{shown(report['adapted_to_transformers'], 2)}",
+        f"an adapter from disk {shown(report['load_seconds'], 0, 1000)} ms, one that is loaded "
+        f"{shown(report['switch_seconds'], 1, 1000)} ms",
     ]
     return "\n".join(rows)
-
-
-def _shown(spread: dict[str, float], factor: float, digits: int) -> str:
-    low, middle, high = (f"{factor * spread[k]:.{digits}f}" for k in ("min", "median", "max"))
-    return f"{low}-**{middle}**-{high}"
 
 
 def _arguments() -> argparse.Namespace:

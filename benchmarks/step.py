@@ -2,9 +2,9 @@
 
     python benchmarks/step.py --json step.json
 
-Batches of 8 recorded questions of one example session. The variants run the same batches, one
-after another in one process; the first ones, in which kernels are prepared, don't count. What the
-lower layers make of a sample is computed before the clock runs, as in all epochs but the first.
+Batches of 8 recorded questions of one example session. Each batch is run by every variant in turn,
+in one process; the first ones, in which kernels are prepared, don't count. What the lower layers
+make of a sample is computed before the clock runs, as in all epochs but the first.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from common import CHATS, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings
 from plum_langchain.evaluation import machine
@@ -30,8 +31,6 @@ from plum_langchain.learning.lora import attached
 from plum_langchain.learning.precision import MasterWeights
 from plum_langchain.models import load_model, resolve_model
 from plum_langchain.questions import question_maker
-
-CHATS = Path(__file__).parents[1] / "examples" / "chats"
 
 
 def main() -> None:
@@ -55,21 +54,26 @@ def main() -> None:
             {},
         ),
     }
-    rows = {}
-    print("| | s a step, median | against the default |\n| --- | --- | --- |")
-    for name, (settings, options) in variants.items():
-        base = load_model(
-            resolve_model(arguments.model), device="cpu", dtype=settings.dtype, training=True
-        )
-        samples = encoder_for(base.tokenizer, settings).encode_all(questions)
-        batches = [[samples[index] for index in pick] for pick in picks]
-        with _step(base.model, samples, settings, **options) as step:
-            rows[name] = [step(batch) for batch in batches][arguments.warm_up :]
-        middle = statistics.median(rows[name])
-        first = statistics.median(rows["default"])
-        print(f"| {name} | {middle:.3f} | {middle / first:.2f} |", flush=True)
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    with contextlib.ExitStack() as stack:
+        steps = {}
+        for name, (settings, options) in variants.items():
+            base = load_model(
+                resolve_model(arguments.model), device="cpu", dtype=settings.dtype, training=True
+            )
+            samples = encoder_for(base.tokenizer, settings).encode_all(questions)
+            step = _step(base.model, samples, settings, **options)
+            steps[name] = samples, stack.enter_context(step)
+        for pick in picks:
+            for name, (samples, run) in steps.items():
+                seconds[name].append(run([samples[index] for index in pick]))
+    counted = {name: found[arguments.warm_up :] for name, found in seconds.items()}
+    print("| | s a step | against the default |\n| --- | --- | --- |")
+    for name, found in counted.items():
+        ratios = [one / other for one, other in zip(found, counted["default"], strict=True)]
+        print(f"| {name} | {shown(spread(found), 2)} | {statistics.median(ratios):.2f} |")
     if arguments.json is not None:
-        report = {"seconds": rows, "machine": machine()}
+        report = {"seconds": counted, "machine": machine()}
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
 
 
@@ -83,12 +87,8 @@ def _step(
     loss_in_place: bool = False,
     float32_adapter: bool = False,
 ) -> Iterator[Callable[[list[Any]], float]]:
-    with (
-        attached(model, None, settings) as (adapted, frozen),
-        mock.patch.object(
-            forward, "token_nll", _InPlace.apply if loss_in_place else forward.token_nll
-        ),
-    ):
+    token_nll = _InPlace.apply if loss_in_place else forward.token_nll
+    with attached(model, None, settings) as (adapted, frozen):
         model.set_attn_implementation("eager" if plain_attention else "sdpa")
         trained = [p for p in adapted.parameters() if p.requires_grad]
         weights = MasterWeights(trained, torch.float32 if float32_adapter else model.dtype)
@@ -102,7 +102,8 @@ def _step(
                 with torch.no_grad():
                     run(batch)
             started = time.perf_counter()
-            run(batch).mean().backward()
+            with mock.patch.object(forward, "token_nll", token_nll):
+                run(batch).mean().backward()
             weights.take_gradients()
             torch.nn.utils.clip_grad_norm_(weights.masters, settings.max_grad_norm)
             optimizer.step()

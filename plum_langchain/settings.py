@@ -43,19 +43,15 @@ class LearningSettings:
     learned_share: float = 1.0
     batch_size: int = 8  # PLUM: batch 8
     answer_weight: float = 10.0  # PLUM's lambda, on question and answer tokens; 1.0 is plain CE
-    final_learning_rate: float = 1.0  # share of the rate that a straight line ends at
     learning_rate: float = 1e-3  # measured: docs/experiments.md, "Learning rate"
+    final_learning_rate: float = 1.0  # share of the rate that a straight line ends at
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     replay_per_batch: int = 2  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
     system_prompt: str | None = SYSTEM_PROMPT
-    max_sample_tokens: int = (
-        512  # a question with its answer is ~40 tokens; longer ones are refused
-    )
+    max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer are left out
     packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`
-    dtype: str = (
-        "auto"  # of the frozen weights: bfloat16 where the hardware multiplies it, or named
-    )
+    dtype: str = "auto"  # of the frozen weights: bfloat16 where the hardware multiplies it
     seed: int = 0
 
     def __post_init__(self) -> None:

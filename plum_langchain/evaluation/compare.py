@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.evaluation.exam import Exam, ExamQuestion
-from plum_langchain.evaluation.metrics import Graded, Summary, answer_given, summarise
+from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
 from plum_langchain.memories.answer import Answer, whole_session
 from plum_langchain.plum import Plum
 
@@ -289,22 +289,7 @@ def _ask(plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str) -> 
         k=int(k) if k else _HEADLINE_K,
         context=context if memory == "context" else None,
     )
-    if question.closed:
-        correct = given.text == ("Yes" if question.kind == "yes" else "No")
-    else:
-        correct = answer_given(question.answer, given.text)
-    return Graded(
-        user_id=exam.user_id,
-        session_id=question.session_id,
-        question=question.question,
-        kind=question.kind,
-        expected=question.answer,
-        answer=given.text,
-        correct=correct,
-        p_yes=given.yes,
-        prompt_tokens=given.prompt_tokens,
-        seconds=given.seconds,
-    )
+    return grade(exam.user_id, question, given)
 
 
 def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:

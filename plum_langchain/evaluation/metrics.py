@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plum_langchain.evaluation.exam import ExamQuestion
+from plum_langchain.memories.answer import Answer
 from plum_langchain.questions.text import alike, content_words, words_of
 from plum_langchain.session import Kind
 
@@ -56,6 +58,26 @@ def answer_given(expected: str, reply: str) -> bool:
     said = words_of(reply)
     wanted = content_words(expected) or words_of(expected)
     return bool(wanted) and all(any(alike(word, other) for other in said) for word in wanted)
+
+
+def grade(user_id: str, question: ExamQuestion, given: Answer) -> Graded:
+    """An answer with its grade: the word itself for a closed question, else `answer_given`."""
+    if question.closed:
+        correct = given.text == ("Yes" if question.kind == "yes" else "No")
+    else:
+        correct = answer_given(question.answer, given.text)
+    return Graded(
+        user_id=user_id,
+        session_id=question.session_id,
+        question=question.question,
+        kind=question.kind,
+        expected=question.answer,
+        answer=given.text,
+        correct=correct,
+        p_yes=given.yes,
+        prompt_tokens=given.prompt_tokens,
+        seconds=given.seconds,
+    )
 
 
 def summarise(answers: Sequence[Graded], *, seed: int = 0) -> Summary:

@@ -2,8 +2,8 @@
 
 `PlainForward` is the paper's way and the one everybody would write: a row for each sample, padded,
 with all logits. `PackedForward` does no more than the same numbers need: all samples of a batch are
-one sequence behind the prefix they share, nothing is padded, logits are made only where a token is
-predicted, and frozen lower layers are run once for each sample instead of at every step.
+one sequence behind the prefix they share, none is padded to the longest, logits are made only where
+a token is predicted, and frozen lower layers are run once for each sample, not at every step.
 """
 
 import logging

@@ -59,7 +59,7 @@ def choose_dtype(wanted: str, device: str, *, training: bool = False) -> "torch.
     """`wanted`, or the one that suits the device and the purpose.
 
     That is bfloat16 on CUDA (half the memory, same range), and for training on a processor that
-    multiplies it (more than twice as fast; docs/experiments.md); float32 elsewhere.
+    multiplies it (docs/performance.md has what that saves); float32 elsewhere.
 
     Raises:
         InvalidInputError: not a floating-point dtype of torch.

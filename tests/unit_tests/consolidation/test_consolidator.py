@@ -31,32 +31,12 @@ from plum_langchain.errors import (
 )
 from plum_langchain.learning import learn
 from plum_langchain.models import load_model, resolve_model
-from plum_langchain.session import Question, Session, SessionState
+from plum_langchain.session import Question, SessionState
 from tests.tiny import CHATML, FixedQuestions, save_tiny_model, session
+from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add
 from tests.unit_tests.learning.learnable import FAST, make_learnable
 
 QUICK = LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3)
-OpenPlum = Callable[..., Plum]
-
-
-class Questions(FixedQuestions):
-    """`FixedQuestions`, except for sessions with something of their own."""
-
-    def __init__(self, **special: Any) -> None:
-        self.special = special
-        self.asked: list[str] = []
-
-    def make(self, session: Session) -> list[Question]:
-        self.asked.append(session.session_id)
-        special = self.special.get(session.session_id)
-        if isinstance(special, BaseException):
-            raise special
-        return super().make(session) if special is None else special
-
-
-def add(plum: Plum, user: str, *names: str) -> None:
-    for name in names:
-        plum.add_session(session(user, name, f"I told you about {name}.", "Thanks."))
 
 
 def states(plum: Plum, user: str = "ana") -> dict[str, str]:
@@ -219,37 +199,6 @@ def test_a_session_that_can_not_be_learned_fails_with_its_reason_and_the_next_go
     assert "failed" in caplog.text
     assert "4711" not in caplog.text  # forgetting can't reach into a log
     assert len(on_disk(plum)) == 2
-
-
-def test_a_question_that_is_too_long_costs_itself_and_its_counterpart(
-    plum: Plum, caplog: pytest.LogCaptureFixture
-) -> None:
-    fine = [
-        *(Question(f"Did I say {word}?", "Yes", "yes") for word in ("alpha", "beta")),
-        *(Question(f"Did I say {word}?", "No", "no_adjacent") for word in ("gamma", "delta")),
-    ]
-    secret = "The code is 4711. " * 400
-    maker = Questions(
-        s1=[*fine, Question(secret, "Yes", "yes")], s2=[*fine[1:], Question(secret, "Yes", "yes")]
-    )
-    add(plum, "ana", "s1", "s2")
-    done = plum.consolidate("ana", questions=maker)
-    assert [(c.state, c.questions) for c in done] == [("learned", 4), ("learned", 2)]
-    kept = plum.journal.generations.replay_questions("ana")
-    assert [{q.answer for q in questions} for questions in kept.values()] == [{"Yes", "No"}] * 2
-    assert all(len(q.question) < 100 for questions in kept.values() for q in questions)
-    assert "1 of 5 questions take more than 512 tokens" in caplog.text
-    assert "4711" not in caplog.text
-
-
-def test_replayed_questions_that_no_longer_fit_are_left_out(open_plum: OpenPlum) -> None:
-    plum = open_plum()
-    add(plum, "ana", "s1")
-    plum.consolidate("ana")
-    shorter = open_plum(learning=replace(plum.learning, max_sample_tokens=40))
-    add(shorter, "ana", "s2")
-    short = [Question("Am I?", "Yes", "yes"), Question("Is it?", "No", "no_adjacent")]
-    assert shorter.consolidate("ana", questions=Questions(s2=short))[0].state == "learned"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +26,7 @@ from plum_langchain.errors import (
     WrongBaseModelError,
 )
 from plum_langchain.session import Question, Session
-from tests.tiny import FixedQuestions, session
-
-OpenPlum = Callable[..., Plum]
-
-
-class Troubled(FixedQuestions):
-    """`FixedQuestions`, except for sessions that make it raise or return something else."""
-
-    def __init__(self, **trouble: Any) -> None:
-        self.trouble = trouble
-        self.asked: list[str] = []
-
-    def make(self, session: Session) -> list[Question]:
-        self.asked.append(session.session_id)
-        trouble = self.trouble.get(session.session_id, super().make)
-        if isinstance(trouble, BaseException):
-            raise trouble
-        return trouble(session)
-
-
-def add(plum: Plum, user: str, *names: str) -> None:
-    for name in names:
-        plum.add_session(session(user, name, f"I told you about {name}.", "Thanks."))
+from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add
 
 
 def standing(plum: Plum, user: str = "ana") -> dict[str, tuple[str, int]]:
@@ -65,7 +42,7 @@ def test_after_its_last_try_a_session_fails_and_the_later_ones_are_learned_in_th
 ) -> None:
     plum = open_plum()
     add(plum, "ana", "s1", "s2", "s3")
-    maker = Troubled(s2=ConnectionError("refused: 'my PIN is 4711'"))
+    maker = Questions(s2=ConnectionError("refused: 'my PIN is 4711'"))
     seen: list[Progress] = []
     with caplog.at_level(logging.DEBUG):
         for tries in (1, 2):
@@ -95,7 +72,7 @@ def test_after_its_last_try_a_session_fails_and_the_later_ones_are_learned_in_th
     with pytest.raises(ConnectionError):
         plum.consolidate("ana", questions=maker)
     assert standing(plum)["s2"] == ("finished", 1)
-    plum.consolidate("ana", questions=Troubled())
+    plum.consolidate("ana", questions=Questions())
     assert standing(plum)["s2"] == ("learned", 0)
 
 
@@ -103,7 +80,7 @@ def test_everybodys_round_goes_on_whosever_tries_are_used_up(open_plum: OpenPlum
     plum = open_plum(settings=HomeSettings(max_tries=2))
     add(plum, "ana", "s1", "s2")
     add(plum, "bo", "b1")
-    maker = Troubled(s1=RuntimeError("a bug"))
+    maker = Questions(s1=RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         plum.consolidate(questions=maker)
     assert standing(plum, "bo") == {"b1": ("learned", 0)}
@@ -115,7 +92,7 @@ def test_with_one_try_the_first_error_fails_the_session(open_plum: OpenPlum) -> 
     plum = open_plum(settings=HomeSettings(max_tries=1))
     add(plum, "ana", "s1")
     long = ValueError("<html>" * 10_000)
-    (done,) = plum.consolidate("ana", questions=Troubled(s1=long))
+    (done,) = plum.consolidate("ana", questions=Questions(s1=long))
     assert done.reason is not None
     assert done.reason.startswith("1 of 1 tries failed; the last: ValueError: <html><html>")
     assert len(done.reason) < 1100
@@ -134,7 +111,7 @@ def test_a_maker_that_returns_no_questions_is_tried_no_more_than_one_that_raises
 ) -> None:
     plum = open_plum(settings=HomeSettings(max_tries=2))
     add(plum, "ana", "s1")
-    maker = Troubled(s1=lambda _: returned)
+    maker = Questions(s1=lambda _: returned)
     with pytest.raises(TypeError, match=told):
         plum.consolidate("ana", questions=maker)
     (done,) = plum.consolidate("ana", questions=maker)
@@ -163,7 +140,7 @@ def test_what_says_nothing_about_the_session_is_no_try(
     plum = open_plum(settings=HomeSettings(max_tries=1))
     add(plum, "ana", "s1", "s2")
     with pytest.raises(type(trouble)):
-        plum.consolidate("ana", questions=Troubled(s1=trouble))
+        plum.consolidate("ana", questions=Questions(s1=trouble))
     assert standing(plum) == {"s1": ("finished", 0), "s2": ("finished", 0)}
 
 
@@ -192,7 +169,7 @@ def test_an_error_of_a_maker_that_is_being_stopped_is_no_try(open_plum: OpenPlum
         raise RuntimeError("the client has been closed")
 
     with pytest.raises(RuntimeError, match="has been closed"):
-        plum.consolidate("ana", questions=Troubled(s1=shut_down), should_stop=stopped.is_set)
+        plum.consolidate("ana", questions=Questions(s1=shut_down), should_stop=stopped.is_set)
     assert standing(plum) == {"s1": ("finished", 0)}
 
 
@@ -212,7 +189,7 @@ def test_an_error_after_another_worker_has_taken_over_is_no_try(
         raise TimeoutError("no reply in time")
 
     with pytest.raises(LeaseLostError):
-        slow.consolidate("ana", questions=Troubled(s1=hang))
+        slow.consolidate("ana", questions=Questions(s1=hang))
     assert standing(slow) == {"s1": ("finished", 0)}
 
 
@@ -235,7 +212,7 @@ def test_a_process_killed_while_questions_are_made_is_no_try(
     plum = open_plum()
     add(plum, "ana", "s1")
     with pytest.raises(ConnectionError):
-        plum.consolidate("ana", questions=Troubled(s1=ConnectionError("no route to host")))
+        plum.consolidate("ana", questions=Questions(s1=ConnectionError("no route to host")))
     before = plum.journal.sessions.get("ana", "s1")
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(plum.home.root), str(tiny_model)],

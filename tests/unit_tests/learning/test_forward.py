@@ -271,13 +271,15 @@ def test_a_cut_that_would_change_a_model_is_not_made(
     assert reason and "run at every step" in reason
 
 
-def test_a_window_shorter_than_a_sample_is_seen() -> None:
+def test_a_window_shorter_than_the_longest_sample_is_seen() -> None:
     model = make_model("Mistral", sliding_window=12)
-    short = samples(5, prefix=3)
-    ids = tuple(range(1, 41))
-    long = Sample((*short[0].ids[:3], *ids), (1.0,) * 43, 38, 43)
-    assert why_not_packed(model, short) is None or max(len(s.ids) for s in short) > 12
-    assert "other losses" in (why_not_packed(model, [*short, long]) or "")
+
+    def sample(length: int) -> Sample:
+        return Sample(tuple(range(1, length + 1)), (1.0,) * length, length - 3, length)
+
+    short = [sample(length) for length in (8, 9, 10, 11, 12)]
+    assert why_not_packed(model, short) is None
+    assert "other losses" in (why_not_packed(model, [*short, sample(50)]) or "")
 
 
 def test_plain_is_used_when_asked_for() -> None:

@@ -1,0 +1,64 @@
+"""What the benchmarks share: where the example chats are, adapters to ask, spreads and memory."""
+
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from plum_langchain import LearningSettings
+from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.models import ResolvedModel
+
+CHATS = Path(__file__).parents[1] / "examples" / "chats"
+
+
+def shelve(
+    store: AdapterStore,
+    resolved: ResolvedModel,
+    owner: str,
+    settings: LearningSettings,
+    fill: Callable[[Path], object],
+) -> AdapterRef:
+    """An adapter as a user's first generation, so that an engine can be asked with it.
+
+    Args:
+        store: Where to.
+        resolved: The base model it belongs to.
+        owner: Stands for a user.
+        settings: It was trained with.
+        fill: Puts PEFT's two files into the directory it is given.
+    """
+
+    def fill_and_describe(directory: Path) -> Manifest:
+        fill(directory)
+        return Manifest(
+            generation=1,
+            base_model=resolved.id,
+            base_fingerprint=resolved.fingerprint,
+            session_keys=(1,),
+            settings=asdict(settings),
+            question_maker="benchmark",
+            metrics={},
+            created="",
+        )
+
+    return store.write(owner, 1, fill_and_describe)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Smallest, median and largest."""
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def shown(found: dict[str, float], digits: int, factor: float = 1.0) -> str:
+    """A spread as min-**median**-max, or one number where they are the same."""
+    low, middle, high = (f"{factor * found[k]:.{digits}f}" for k in ("min", "median", "max"))
+    return middle if low == high else f"{low}-**{middle}**-{high}"
+
+
+def peak_mib() -> float:
+    """The most memory this process has had resident, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
