@@ -239,7 +239,8 @@ class Plum:
 
         A chat in the same process shares its cores with the training. Where another process
         computes at the same time, start both with the environment variable OMP_WAIT_POLICY=PASSIVE
-        (the command line does): threads that spin while they wait slow each other down tenfold.
+        (the command line does): threads that spin while they wait slow each other down several
+        times (docs/performance.md).
 
         Args:
             interval: Seconds between rounds.

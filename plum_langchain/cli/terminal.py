@@ -49,7 +49,7 @@ def prepare() -> None:
             stream.reconfigure(errors="replace")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns after a fork
     # Threads that wait for work sleep instead of spinning: two processes that compute at once (a
-    # chat and a consolidation) else take ten times as long, not twice (docs/performance.md).
+    # chat and a consolidation) else take far more than twice as long (docs/performance.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if debugging():
         logging.basicConfig(level=logging.INFO)
