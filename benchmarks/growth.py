@@ -32,7 +32,9 @@ def main() -> None:
     """Learn them and print a row for every session."""
     arguments = _arguments()
     if arguments.loaded:
-        load_model(resolve_model(arguments.model), device="cpu", dtype="float32")
+        base = load_model(resolve_model(arguments.model), device="cpu", dtype="float32")
+        # Weights are mapped from their file; they are in memory once they were used.
+        base.model(**base.tokenizer("hello", return_tensors="pt"))
         print(peak_mib())
         return
     command = [sys.executable, __file__, "--loaded", "--model", arguments.model]
