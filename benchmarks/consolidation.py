@@ -44,7 +44,20 @@ from plum_langchain.questions import question_maker
 from plum_langchain.session import Question
 
 ARMS = ("trl", "plain", "default")
-PLAIN = LearningSettings(packed=False, upper_layers=1.0, patience=None, dtype="float32")
+PLAIN = LearningSettings(
+    packed=False,
+    upper_layers=1.0,
+    epochs=10,
+    patience=None,
+    batch_size=8,
+    answer_weight=10.0,
+    question_weight=10.0,
+    frame_weight=1.0,
+    learning_rate=1e-3,
+    final_learning_rate=1.0,
+    dtype="float32",
+)
+"""The paper's."""
 
 Train = Callable[[list[Question], Path, int], dict[str, Any]]
 

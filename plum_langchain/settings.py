@@ -19,6 +19,10 @@ without). Short, because every training sample carries it."""
 UPPER_LAYERS = 0.5
 """Share of the layers that carry a new adapter. Measured: docs/experiments.md, "Which layers"."""
 
+EPOCHS, LEAST_STEPS = 5, 30
+"""How long a session is learned at most: so many epochs, and more of them for a session whose
+questions make few steps. Measured: docs/experiments.md, "Half the epochs"."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -35,19 +39,26 @@ class LearningSettings:
     # Share of the layers that carry LoRA, from the output down; None for what the user's adapter
     # has, and UPPER_LAYERS for a first one. All are 1.0 (PLUM).
     upper_layers: float | None = None
-    epochs: int = 10  # PLUM: 10 is best, 20 give incoherent text; with `patience`, at most so many
+    # At most so many; None for EPOCHS, or as many as make LEAST_STEPS steps of a short session.
+    # PLUM: 10 is best, 20 give incoherent text. Measured: docs/experiments.md, "Half the epochs".
+    epochs: int | None = None
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
     # None for always `epochs`. `learned_share` of the answers must be. Measured:
     # docs/experiments.md, "When to stop".
     patience: int | None = 1
     learned_share: float = 1.0
-    batch_size: int = 8  # PLUM: batch 8
-    answer_weight: float = 10.0  # PLUM's lambda, on question and answer tokens; 1.0 is plain CE
-    learning_rate: float = 1e-3  # measured: docs/experiments.md, "Learning rate"
-    final_learning_rate: float = 1.0  # share of the rate that a straight line ends at
+    batch_size: int = 16  # PLUM: 8. Measured: docs/experiments.md, "Half the epochs"
+    # Of the loss of a token of the answer, of the question, and of what the chat template puts
+    # around them. PLUM: 10, 10 and 1 (its lambda is 10); plain cross-entropy: 1, 1 and 1. Measured:
+    # docs/experiments.md, "Which tokens".
+    answer_weight: float = 1.0
+    question_weight: float = 0.0
+    frame_weight: float = 0.0
+    learning_rate: float = 2e-3  # measured: docs/experiments.md, "Half the epochs"
+    final_learning_rate: float = 0.1  # share of the rate that a straight line ends at
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
-    replay_per_batch: int = 2  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
+    replay_per_batch: int = 4  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
     system_prompt: str | None = SYSTEM_PROMPT
     max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer are left out
     packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`
@@ -69,7 +80,10 @@ class LearningSettings:
             self.patience is None or self.patience > 0,
             f"patience must be positive or None, not {self.patience}",
         )
-        _require(self.epochs > 0, f"epochs must be positive, not {self.epochs}")
+        _require(
+            self.epochs is None or self.epochs > 0,
+            f"epochs must be positive or None, not {self.epochs}",
+        )
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
         _require(
             self.dtype in ("auto", "float32", "bfloat16"),
@@ -83,6 +97,10 @@ class LearningSettings:
         _require(self.weight_decay >= 0, f"weight_decay must be >= 0, not {self.weight_decay}")
         _require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, not {self.max_grad_norm}")
         _require(self.answer_weight > 0, f"answer_weight must be > 0, not {self.answer_weight}")
+        _require(
+            self.question_weight >= 0, f"question_weight must be >= 0, not {self.question_weight}"
+        )
+        _require(self.frame_weight >= 0, f"frame_weight must be >= 0, not {self.frame_weight}")
         _require(
             self.max_sample_tokens > 0,
             f"max_sample_tokens must be positive, not {self.max_sample_tokens}",
@@ -99,10 +117,9 @@ class QuestionSettings:
     """What questions are made of a session."""
 
     learn_assistant: bool = True  # learn advice the assistant gave, as "you told me"
-    # A balanced, seeded selection of at most so many a session; None for all there are. Measured
-    # (docs/experiments.md, "Few questions long or many briefly"): 48 for 10 epochs scored higher
-    # than three times as many for 4, within a wide interval.
-    max_questions: int | None = 48
+    # A balanced, seeded selection of at most so many a session; None for all there are. Measured:
+    # docs/experiments.md, "Half the epochs".
+    max_questions: int | None = 100
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def consolidate(
         int | None, typer.Option(metavar="N", help="At most N questions a session, balanced.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="At most N epochs a session; 10 by default.")
+        int | None, typer.Option(metavar="N", help="At most N epochs a session.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

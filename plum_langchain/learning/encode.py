@@ -25,7 +25,8 @@ class Sample:
     """One question with its answer as the model sees it.
 
     `ids` and `weights` have the same length T; `weights[t]` weighs the loss of *predicting*
-    `ids[t]`, so `weights[0]` is never used. The answer and the token that ends its turn are
+    `ids[t]`, so `weights[0]` is never used. What a template puts after the answer is there only
+    if it has weight. The answer and the token that ends its turn are
     `ids[answer_start:answer_end]`; `ids[:answer_start]` is exactly the prompt that generation
     starts from.
     """
@@ -34,6 +35,15 @@ class Sample:
     weights: tuple[float, ...]
     answer_start: int
     answer_end: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the loss of a token counts, by what it belongs to."""
+
+    answer: float  # with the token that ends its turn
+    question: float
+    frame: float  # what the chat template puts around the two
 
 
 @dataclass(frozen=True)
@@ -95,8 +105,8 @@ class Encoder:
     Args:
         tokenizer: A fast Hugging Face tokenizer with a chat template.
         system_prompt: Put before every question; None leaves it to the template.
-        answer_weight: PLUM's lambda, on question and answer tokens; 1.0 gives plain
-            cross-entropy over the whole sample (arXiv 2411.13405, section 3).
+        weights: Of the tokens of question and answer, and of all others. PLUM weighs question and
+            answer lambda, the rest 1 (arXiv 2411.13405, section 3).
         max_tokens: Longer samples are refused.
 
     Raises:
@@ -108,12 +118,12 @@ class Encoder:
         tokenizer: Any,
         *,
         system_prompt: str | None,
-        answer_weight: float,
+        weights: Weights,
         max_tokens: int = 512,
     ) -> None:
         self.template = ChatTemplate(tokenizer)
         self.system_prompt = system_prompt
-        self.answer_weight = answer_weight
+        self.weights = weights
         self.max_tokens = max_tokens
         self.frame = find_frame(self.template, system_prompt)
 
@@ -151,10 +161,16 @@ class Encoder:
             )
         q_start, q_end = len(frame.before), len(frame.before) + len(question)
         a_start, a_end = len(prompt), len(prompt) + len(answer) + len(frame.end)
-        heavy = [(q_start < b and a < q_end) or (a_start < b and a < a_end) for a, b in spans]
-        weights = tuple(self.answer_weight if h else 1.0 for h in heavy)
-        answer_end = max(i for i, h in enumerate(heavy) if h) + 1
-        return Sample(tuple(ids), weights, answer_start, answer_end)
+        asked = [q_start < b and a < q_end for a, b in spans]
+        answered = [a_start < b and a < a_end for a, b in spans]
+        weights = [
+            self.weights.answer if a else self.weights.question if q else self.weights.frame
+            for q, a in zip(asked, answered, strict=True)
+        ]
+        answer_end = max(i for i, a in enumerate(answered) if a) + 1
+        # What follows the last token with weight has no part in the loss.
+        size = len(ids) if weights[-1] else answer_end
+        return Sample(tuple(ids[:size]), tuple(weights[:size]), answer_start, answer_end)
 
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
         """`encode` for each question."""
@@ -170,6 +186,6 @@ def encoder_for(tokenizer: Any, settings: LearningSettings) -> Encoder:
     return Encoder(
         tokenizer,
         system_prompt=settings.system_prompt,
-        answer_weight=settings.answer_weight,
+        weights=Weights(settings.answer_weight, settings.question_weight, settings.frame_weight),
         max_tokens=settings.max_sample_tokens,
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from plum_langchain.errors import DivergedError, QuestionError, StoppedError
 from plum_langchain.learning.encode import Sample, encoder_for
 from plum_langchain.session import Question
-from plum_langchain.settings import LearningSettings
+from plum_langchain.settings import EPOCHS, LEAST_STEPS, LearningSettings
 
 if TYPE_CHECKING:
     from plum_langchain.learning.forward import Forward
@@ -175,10 +175,12 @@ class _Training:
         settings = self._settings
         rng = random.Random(settings.seed)
         fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
-        steps = settings.epochs * math.ceil(len(own) / fresh)
+        in_epoch = math.ceil(len(own) / fresh)
+        epochs = settings.epochs or max(EPOCHS, math.ceil(LEAST_STEPS / in_epoch))
+        steps = epochs * in_epoch
         losses: list[float] = []
         in_a_row = 0
-        for epoch in range(1, settings.epochs + 1):
+        for epoch in range(1, epochs + 1):
             total, batches, recalled = 0.0, 0, 0
             for new, old in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
                 self._check_stop(steps)
@@ -187,7 +189,7 @@ class _Training:
                 self.step, batches, total = self.step + 1, batches + 1, total + loss
                 recalled += sum(known[: len(new)])
                 if self._progress is not None:
-                    self._progress(StepProgress(epoch, settings.epochs, self.step, steps, loss))
+                    self._progress(StepProgress(epoch, epochs, self.step, steps, loss))
             losses.append(total / batches)
             # Each answer was scored as its batch came up, before that step's own correction: what
             # is recalled then is known, and asking costs nothing.

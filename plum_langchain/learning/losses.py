@@ -1,4 +1,4 @@
-"""PLUM's loss: cross-entropy over the whole sample, question and answer weighted lambda."""
+"""The weighted cross-entropy of a batch, token by token."""
 
 from dataclasses import dataclass
 

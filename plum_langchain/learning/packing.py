@@ -14,8 +14,9 @@ class Packed:
 
     Every token has the position it would have in its sample alone, and sees what it would see
     there: the prefix and its own sample's tokens up to itself. The last token of a sample predicts
-    nothing, so it is left out. T and N are filled up to a multiple of `ROUND` with tokens that
-    nobody sees and predictions without weight.
+    nothing, so it is left out; so is the prediction of whatever has no weight and is no answer's.
+    T and N are filled up to a multiple of `ROUND` with tokens that nobody sees and predictions
+    without weight.
 
     Attributes:
         ids: (1, T) int64.
@@ -61,40 +62,37 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
     positions = list(range(prefix))
     owners_of_tokens = [-1] * prefix
     pieces = []
+    predictions: list[tuple[int, int, float, int]] = []  # row, target, weight, owner
     # Within the prefix each token predicts the next, for all samples at once.
-    rows = list(range(prefix - 1))
-    targets = list(samples[0].ids[1:prefix])
-    weights = [sum(column) for column in zip(*(s.weights[1:prefix] for s in samples), strict=True)]
-    owner = [-1] * len(rows)
+    for place in range(1, prefix):
+        weight = sum(sample.weights[place] for sample in samples)
+        predictions.append((place - 1, ids[place], weight, -1))
     for number, sample in enumerate(samples):
         start, own = len(ids), sample.ids[prefix:-1]
         pieces.append(slice(start, start + len(own)))
         ids += own
         positions += range(prefix, prefix + len(own))
         owners_of_tokens += [number] * len(own)
-        for target in range(max(prefix, 1), len(sample.ids)):
-            rows.append(target - 1 if target == prefix else start + target - 1 - prefix)
-            targets.append(sample.ids[target])
-            weights.append(sample.weights[target])
-            owner.append(number if sample.answer_start <= target < sample.answer_end else -1)
+        for place in range(max(prefix, 1), len(sample.ids)):
+            row = place - 1 if place == prefix else start + place - 1 - prefix
+            owner = number if sample.answer_start <= place < sample.answer_end else -1
+            predictions.append((row, sample.ids[place], sample.weights[place], owner))
     fill = -len(ids) % ROUND
     ids += [0] * fill
     positions += [0] * fill
     owners_of_tokens += range(len(samples), len(samples) + fill)  # seen by none but itself
-    fill = -len(rows) % ROUND
-    rows += [0] * fill
-    targets += [0] * fill
-    weights += [0.0] * fill
-    owner += [-1] * fill
-    place, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
-    visible = ((of[None] == -1) | (of[None] == of[:, None])) & (place[None] <= place[:, None])
+    wanted = [one for one in predictions if one[2] or one[3] >= 0]
+    wanted += [(0, 0, 0.0, -1)] * (-len(wanted) % ROUND)
+    rows, targets, weights, owners = zip(*wanted, strict=True)
+    at, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
+    visible = ((of[None] == -1) | (of[None] == of[:, None])) & (at[None] <= at[:, None])
     return Packed(
         ids=torch.tensor([ids]),
-        positions=place[None],
+        positions=at[None],
         visible=visible[None, None],
         pieces=tuple(pieces),
         rows=torch.tensor(rows),
         targets=torch.tensor(targets),
         weights=torch.tensor(weights),
-        owner=torch.tensor(owner),
+        owner=torch.tensor(owners),
     )

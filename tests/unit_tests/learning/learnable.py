@@ -25,6 +25,7 @@ FAST = LearningSettings(
     batch_size=4,
     replay_per_batch=0,
     learning_rate=5e-3,
+    final_learning_rate=1.0,
     patience=None,
     upper_layers=1.0,
     dtype="float32",

@@ -61,8 +61,10 @@ def samples(number: int, *, prefix: int = 6, seed: int = 0) -> list[Sample]:
         question = [rng.randrange(1, VOCABULARY) for _ in range(rng.randrange(2, 9))]
         answer = [rng.randrange(1, VOCABULARY) for _ in range(rng.randrange(1, 5))]
         ids = (*shared, *question, *answer)
-        weights = tuple(rng.choice((1.0, 10.0)) for _ in ids)
         start = prefix + len(question)
+        weights = tuple(
+            rng.choice((1.0, 10.0) if i >= start else (0.0, 1.0, 10.0)) for i in range(len(ids))
+        )
         found.append(Sample(ids, weights, start, start + len(answer)))
     return found
 
@@ -165,12 +167,13 @@ def _llama() -> Any:
     return _MADE[0]
 
 
-def test_no_token_and_no_prediction_is_there_twice() -> None:
+def test_no_token_is_there_twice_and_no_prediction_without_weight() -> None:
     batch = samples(4)
     packed = pack(batch, shared_prefix(batch))
     tokens = 6 + sum(len(sample.ids) - 1 - 6 for sample in batch)
-    # One prediction for each token but the first, those of the prefix once for all.
-    predictions = 5 + sum(len(sample.ids) - 6 for sample in batch)
+    # Those of the prefix once for all.
+    prefix = sum(any(sample.weights[place] for sample in batch) for place in range(1, 6))
+    predictions = prefix + sum(sum(w > 0 for w in sample.weights[6:]) for sample in batch)
     assert packed.ids.shape[1] == ROUND * math.ceil(tokens / ROUND)
     assert len(packed.targets) == ROUND * math.ceil(predictions / ROUND)
     assert (packed.weights > 0).sum() == predictions

@@ -250,6 +250,17 @@ def test_torch_s_global_generator_is_left_alone(loaded: LoadedModel, target: Pat
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(("batch", "epochs"), [(8, 30), (1, 5)])
+def test_a_short_session_gets_more_epochs(
+    loaded: LoadedModel, target: Path, batch: int, epochs: int
+) -> None:
+    """So many that its few batches make enough steps; a longer one is done after five."""
+    questions = [*QUESTIONS, *OTHERS]
+    settings = replace(FAST, epochs=None, batch_size=batch, learning_rate=1e-6)
+    result = learn_into(target, loaded, questions, settings)
+    assert (result.epochs, result.steps) == (epochs, epochs * math.ceil(len(questions) / batch))
+
+
 # -- one session after another -----------------------------------------------------------------
 
 
@@ -424,8 +435,10 @@ def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None
         {"weight_decay": -0.1},
         {"max_grad_norm": 0.0},
         {"answer_weight": 0.0},
+        {"question_weight": -1.0},
+        {"frame_weight": -1.0},
         {"max_sample_tokens": 0},
-        {"replay_per_batch": 8},
+        {"replay_per_batch": 16},
         {"replay_per_batch": -1},
     ],
     ids=str,
