@@ -123,6 +123,8 @@ def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
     arm, model = arguments.worker, arguments.model
     if arm == "trl":
         return _trl(model, _trl_settings(arguments)), PLAIN
+    import peft  # noqa: F401  # not on the clock, as in TRL's arm
+
     settings = PLAIN if arm == "plain" else LearningSettings()
     base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype, training=True)
 

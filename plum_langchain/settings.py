@@ -19,7 +19,7 @@ without). Short, because every training sample carries it."""
 UPPER_LAYERS = 0.5
 """Share of the layers that carry a new adapter. Measured: docs/experiments.md, "Which layers"."""
 
-EPOCHS, LEAST_STEPS = 5, 30
+EPOCHS, LEAST_STEPS = 5, 45
 """How long a session is learned at most: so many epochs, and more of them for a session whose
 questions make few steps. Measured: docs/experiments.md, "Half the epochs"."""
 

@@ -250,12 +250,12 @@ def test_torch_s_global_generator_is_left_alone(loaded: LoadedModel, target: Pat
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("batch", "epochs"), [(8, 30), (1, 5)])
+@pytest.mark.parametrize(("batch", "epochs"), [(16, 45), (4, 12), (1, 5)])
 def test_a_short_session_gets_more_epochs(
     loaded: LoadedModel, target: Path, batch: int, epochs: int
 ) -> None:
     """So many that its few batches make enough steps; a longer one is done after five."""
-    questions = [*QUESTIONS, *OTHERS]
+    questions = [*QUESTIONS, *OTHERS] * 2
     settings = replace(FAST, epochs=None, batch_size=batch, learning_rate=1e-6)
     result = learn_into(target, loaded, questions, settings)
     assert (result.epochs, result.steps) == (epochs, epochs * math.ceil(len(questions) / batch))
