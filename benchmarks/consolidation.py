@@ -8,7 +8,8 @@ from the same recorded questions, from the base model on, in one process after a
 
 * trl      Hugging Face TRL's SFTTrainer with PEFT, prompt and completion as its documentation has
            them, in the quickest of its settings that run on this hardware (docs/performance.md)
-* plain    this package's reference: separate padded samples, full logits, float32, 10 epochs
+* plain    this package's reference, the paper's way: separate padded samples, full logits, float32,
+           10 epochs
 * default  this package as it comes
 
 Then each arm's adapters are asked the `qa_test` questions, which no arm was trained on. A second is
@@ -28,7 +29,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, peak_mib, shelve, shown, spread
+from common import CHATS, PAPER, peak_mib, shelve, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
 from plum_langchain.adapters import AdapterStore
@@ -44,20 +45,6 @@ from plum_langchain.questions import question_maker
 from plum_langchain.session import Question
 
 ARMS = ("trl", "plain", "default")
-PLAIN = LearningSettings(
-    packed=False,
-    upper_layers=1.0,
-    epochs=10,
-    patience=None,
-    batch_size=8,
-    answer_weight=10.0,
-    question_weight=10.0,
-    frame_weight=1.0,
-    learning_rate=1e-3,
-    final_learning_rate=1.0,
-    dtype="float32",
-)
-"""The paper's."""
 
 Train = Callable[[list[Question], Path, int], dict[str, Any]]
 
@@ -122,10 +109,10 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
 def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
     arm, model = arguments.worker, arguments.model
     if arm == "trl":
-        return _trl(model, _trl_settings(arguments)), PLAIN
+        return _trl(model, _trl_settings(arguments)), PAPER
     import peft  # noqa: F401  # not on the clock, as in TRL's arm
 
-    settings = PLAIN if arm == "plain" else LearningSettings()
+    settings = PAPER if arm == "plain" else LearningSettings()
     base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype, training=True)
 
     def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
@@ -165,7 +152,7 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
         base: LoadedModel = load_model(resolve_model(model), device="cpu", dtype=dtype)
         base.model.requires_grad_(True)
         started = time.perf_counter()
-        system = {"role": "system", "content": PLAIN.system_prompt}
+        system = {"role": "system", "content": PAPER.system_prompt}
         data = Dataset.from_list(
             [
                 {
@@ -179,10 +166,10 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
             model=base.model,
             args=SFTConfig(
                 output_dir=str(place / "trainer"),
-                per_device_train_batch_size=PLAIN.batch_size,
-                learning_rate=PLAIN.learning_rate,
+                per_device_train_batch_size=PAPER.batch_size,
+                learning_rate=PAPER.learning_rate,
                 lr_scheduler_type="constant",
-                max_grad_norm=PLAIN.max_grad_norm,
+                max_grad_norm=PAPER.max_grad_norm,
                 seed=seed,
                 use_cpu=True,
                 report_to="none",
@@ -194,8 +181,8 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
             train_dataset=data,
             processing_class=base.tokenizer,
             peft_config=LoraConfig(
-                r=PLAIN.rank,
-                lora_alpha=PLAIN.alpha,
+                r=PAPER.rank,
+                lora_alpha=PAPER.alpha,
                 target_modules="all-linear",
                 task_type="CAUSAL_LM",
             ),
@@ -209,7 +196,7 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
 
 TRL_SETTINGS: dict[str, Any] = {
     "dtype": "float32",  # of the loaded model; bf16 has it computed in bfloat16
-    "num_train_epochs": PLAIN.epochs,
+    "num_train_epochs": PAPER.epochs,
     "bf16": True,
     "gradient_checkpointing": False,
     "padding_free": True,
@@ -271,7 +258,7 @@ def _report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> dic
         "runs": records,
         "people": arguments.people,
         "machine": machine(),
-        "settings": {"plain": asdict(PLAIN), "default": asdict(LearningSettings())},
+        "settings": {"plain": asdict(PAPER), "default": asdict(LearningSettings())},
         "trl": {"version": _version("trl"), **_trl_settings(arguments)},
     }
     for arm in ("trl", "plain"):

@@ -1,7 +1,6 @@
 """Recall of unseen questions under different settings, one row each (docs/experiments.md).
 
-    python benchmarks/recall.py --people ana bo --sessions 2 --max-questions 48 \
-        --vary learning_rate=3e-4,1e-3,2e-3 --seeds 0
+    python benchmarks/recall.py --people ana bo --sessions 3 --vary learning_rate=1e-3,2e-3
 
 Each run learns the first sessions of each person, one after another, in a fresh home and asks the
 `qa_test` questions about them. Settings are tuned on ana and bo only; chidi and dara are reported.
@@ -14,11 +13,11 @@ import itertools
 import json
 import tempfile
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS
+from common import CHATS, PAPER
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import compare, machine, read_exams
@@ -51,7 +50,8 @@ def main() -> None:
 def _run(
     exams: list[Any], settings: dict[str, Any], seed: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    learning = LearningSettings(seed=seed, **settings)
+    start = PAPER if arguments.paper else LearningSettings()
+    learning = replace(start, seed=seed, **settings)
     asked = QuestionSettings(max_questions=arguments.max_questions, seed=seed)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
@@ -105,11 +105,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", nargs="+", default=["ana", "bo"])
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
-    parser.add_argument("--max-questions", type=int, default=48, help="of each session")
+    parser.add_argument("--max-questions", type=int, default=100, help="of each session")
     parser.add_argument("--questions", default="recorded")
     parser.add_argument("--arms", nargs="+", default=["floor", "parametric"])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--paper", action="store_true", help="start from the paper's settings")
     parser.add_argument("--vary", nargs="*", default=[], metavar="NAME=V1,V2")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py --json step.json
 
-Batches of 8 recorded questions of one example session. Each batch is run by every variant in turn,
+Batches of 16 recorded questions of one example session. Each batch is run by every variant in turn,
 in one process; the first ones, in which kernels are prepared, don't count. What the lower layers
 make of a sample is computed before the clock runs, as in all epochs but the first.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import CHATS, shown, spread
+from common import CHATS, PAPER, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings
 from plum_langchain.evaluation import machine
@@ -39,20 +39,22 @@ def main() -> None:
     session, _ = next(iter(read_sessions(CHATS / "ana.jsonl")))
     questions = question_maker("recorded", QuestionSettings(max_questions=96)).make(session)
     rng = random.Random(0)
-    picks = [rng.sample(range(len(questions)), 8) for _ in range(arguments.steps)]
     default = LearningSettings()
+    picks = [rng.sample(range(len(questions)), default.batch_size) for _ in range(arguments.steps)]
     whole = replace(default, upper_layers=1.0)
     variants: dict[str, tuple[LearningSettings, dict[str, bool]]] = {
         "default": (default, {}),
+        "default, as two batches of 8": (default, {"halves": True}),
+        "default, all tokens in the loss": (
+            replace(default, question_weight=1.0, frame_weight=1.0),
+            {},
+        ),
         "default, all layers adapted": (whole, {}),
         "... with plain attention": (whole, {"plain_attention": True}),
         "... with the loss made in place": (whole, {"loss_in_place": True}),
         "... with a float32 adapter": (whole, {"float32_adapter": True}),
         "... in float32": (replace(whole, dtype="float32"), {}),
-        "plain: padded, full logits, float32": (
-            replace(whole, dtype="float32", packed=False),
-            {},
-        ),
+        "the paper's: padded, full logits, float32, two batches of 8": (PAPER, {"halves": True}),
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     with contextlib.ExitStack() as stack:
@@ -86,6 +88,7 @@ def _step(
     plain_attention: bool = False,
     loss_in_place: bool = False,
     float32_adapter: bool = False,
+    halves: bool = False,
 ) -> Iterator[Callable[[list[Any]], float]]:
     token_nll = _InPlace.apply if loss_in_place else forward.token_nll
     with attached(model, None, settings) as (adapted, frozen):
@@ -111,7 +114,11 @@ def _step(
             weights.give_out()
             return time.perf_counter() - started
 
-        yield step
+        def step_by_step(batch: list[Any]) -> float:
+            middle = len(batch) // 2
+            return step(batch[:middle]) + step(batch[middle:])
+
+        yield step_by_step if halves else step
 
 
 class _InPlace(torch.autograd.Function):
