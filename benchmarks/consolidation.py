@@ -113,7 +113,7 @@ def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
     import peft  # noqa: F401  # not on the clock, as in TRL's arm
 
     settings = PAPER if arm == "plain" else LearningSettings()
-    base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype, training=True)
+    base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype)
 
     def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
         started = time.perf_counter()

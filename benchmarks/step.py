@@ -60,9 +60,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         steps = {}
         for name, (settings, options) in variants.items():
-            base = load_model(
-                resolve_model(arguments.model), device="cpu", dtype=settings.dtype, training=True
-            )
+            base = load_model(resolve_model(arguments.model), device="cpu", dtype=settings.dtype)
             samples = encoder_for(base.tokenizer, settings).encode_all(questions)
             step = _step(base.model, samples, settings, **options)
             steps[name] = samples, stack.enter_context(step)

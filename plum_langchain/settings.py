@@ -135,7 +135,7 @@ class ServingSettings:
     """How the adapted model is loaded and asked."""
 
     device: str = "auto"  # cuda, mps or cpu, in this order; or name one
-    dtype: str = "auto"  # bfloat16 on CUDA, float32 elsewhere; or name one
+    dtype: str = "auto"  # bfloat16 where the hardware multiplies it, else float32; or name one
     max_adapters: int = 8  # loaded at once; the least recently used is dropped
     max_new_tokens: int = 256
 

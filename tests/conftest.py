@@ -38,7 +38,7 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
             "learning": LearningSettings(
                 rank=4, alpha=8, epochs=2, learning_rate=5e-3, patience=None, dtype="float32"
             ),
-            "serving": ServingSettings(device="cpu", max_new_tokens=12),
+            "serving": ServingSettings(device="cpu", dtype="float32", max_new_tokens=12),
             **options,
         }
         with warnings.catch_warnings():

@@ -327,10 +327,7 @@ class Consolidator:
     def _base_model(self) -> tuple[LoadedModel, Encoder]:
         if self._base is None:
             base = load_model(
-                self._resolve(),
-                device=self._serving.device,
-                dtype=self._learning.dtype,
-                training=True,
+                self._resolve(), device=self._serving.device, dtype=self._learning.dtype
             )
             # A template that can't be used is the model's fault: it must not fail the sessions.
             self._base = base, encoder_for(base.tokenizer, self._learning)

@@ -55,11 +55,11 @@ def choose_device(wanted: str = "auto") -> str:
     return wanted
 
 
-def choose_dtype(wanted: str, device: str, *, training: bool = False) -> "torch.dtype":
-    """`wanted`, or the one that suits the device and the purpose.
+def choose_dtype(wanted: str, device: str) -> "torch.dtype":
+    """`wanted`, or the one that suits the device.
 
-    That is bfloat16 on CUDA (half the memory, same range), and for training on a processor that
-    multiplies it (docs/performance.md has what that saves); float32 elsewhere.
+    That is bfloat16 where the hardware multiplies it (half the memory, the range of float32;
+    docs/performance.md has what that saves), float32 elsewhere.
 
     Raises:
         InvalidInputError: not a floating-point dtype of torch.
@@ -68,7 +68,7 @@ def choose_dtype(wanted: str, device: str, *, training: bool = False) -> "torch.
 
     if wanted == "auto":
         on_cuda = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-        bf16 = on_cuda or (training and device == "cpu" and _cpu_multiplies_bfloat16())
+        bf16 = on_cuda or (device == "cpu" and _cpu_multiplies_bfloat16())
         return torch.bfloat16 if bf16 else torch.float32
     dtype = getattr(torch, wanted, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
@@ -88,11 +88,9 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def load_model(
-    resolved: ResolvedModel, *, device: str = "auto", dtype: str = "auto", training: bool = False
+    resolved: ResolvedModel, *, device: str = "auto", dtype: str = "auto"
 ) -> LoadedModel:
     """Load a base model. Runs no code from the model's repository.
-
-    `training` says what for, where the dtype is chosen for it; see `choose_dtype`.
 
     Raises:
         InvalidInputError: the device or dtype can't be used.
@@ -106,7 +104,7 @@ def load_model(
 
     transformers_logging.disable_progress_bar()
     device = choose_device(device)
-    weights_dtype = choose_dtype(dtype, device, training=training)
+    weights_dtype = choose_dtype(dtype, device)
     # On a CPU they are converted afterwards: while transformers loads in another dtype than torch's
     # default, that is the default of every thread, a chat's included.
     loading_dtype = torch.get_default_dtype() if device == "cpu" else weights_dtype

@@ -1,9 +1,9 @@
-"""LoRA at serving: two small matrices beside each linear layer, switched by reference.
+"""LoRA at serving: two small matrices beside each linear layer, switched in a moment.
 
 PEFT's own layers do this too, and training uses them. Serving has no use for what they add (casts,
 dropout, several active adapters at once, a search through all modules at every switch), and decodes
-one token at a time, where that is a good part of the time; see docs/performance.md. What is
-computed is the same: W x + (alpha / r) B A x (LoRA, arXiv 2106.09685, equation 3).
+one token at a time, where every small product is felt; see docs/performance.md. What is computed is
+the same: W x + (alpha / r) B A x (LoRA, arXiv 2106.09685, equation 3).
 """
 
 import json
@@ -23,22 +23,53 @@ LoraWeights = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 class LoraLayer(torch.nn.Module):
-    """A linear layer with room for one adapter's matrices beside it."""
+    """A linear layer with room for one adapter's matrices.
 
-    def __init__(self, base: torch.nn.Module) -> None:
+    A stands below W in one matrix, so that one product makes both W x and A x. The base layer's own
+    weight becomes a view of it: the model has its weights once.
+
+    Args:
+        base: torch's Linear, or a layer that keeps its weight (in, out), as transformers' Conv1D.
+    """
+
+    def __init__(self, base: Any) -> None:
         super().__init__()
         self.base = base
         self.matrices: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._sideways = not isinstance(base, torch.nn.Linear)
+        self._out: int = base.weight.shape[1 if self._sideways else 0]
+        self._both: torch.Tensor | None = None  # (out + r, in)
+        self._bias: torch.Tensor | None = None  # (out + r)
+
+    def use(self, matrices: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        """Add this adapter's A (r, in) and scaled B (r, out) from now on, or nothing."""
+        if matrices is not None:
+            a, _ = matrices
+            if self._both is None or len(self._both) != self._out + len(a):
+                self._make_room(len(a))
+            assert self._both is not None
+            self._both[self._out :] = a
+        elif self._both is not None:
+            self._both[self._out :] = 0  # nothing of a user stays behind
+        self.matrices = matrices
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """From x (..., in) to (..., out); without gradients."""
-        out: torch.Tensor = self.base(x)
-        if self.matrices is not None:
-            down, up = self.matrices
-            # Into what the base layer has just made and nobody else holds.
-            low = torch.nn.functional.linear(x, down)
-            out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), up)
-        return out
+        if self.matrices is None:
+            plain: torch.Tensor = self.base(x)
+            return plain
+        assert self._both is not None
+        both = torch.nn.functional.linear(x, self._both, self._bias).view(-1, len(self._both))
+        out = torch.addmm(both[:, : self._out], both[:, self._out :], self.matrices[1])
+        return out.view(*x.shape[:-1], self._out)
+
+    def _make_room(self, rank: int) -> None:
+        weight, bias = self.base.weight, self.base.bias
+        rows = weight.T if self._sideways else weight
+        self._both = torch.cat([rows, rows.new_zeros(rank, rows.shape[1])])
+        self._bias = None if bias is None else torch.cat([bias, bias.new_zeros(rank)])
+        view = self._both[: self._out]
+        weight.data = view.T if self._sideways else view
 
 
 class LoraSwitch:
@@ -93,7 +124,7 @@ class LoraSwitch:
             if module not in self._layers:
                 self._layers[module] = self._make_room(module)
         for module, layer in self._layers.items():
-            layer.matrices = weights.get(module) if weights else None
+            layer.use(weights.get(module) if weights else None)
         self._current = weights
 
     def _linear(self, module: str) -> Any:

@@ -57,7 +57,7 @@ def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
         model=str(tiny_model),
         questions=FixedQuestions(),
         learning=LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3),
-        serving=ServingSettings(device="cpu"),
+        serving=ServingSettings(device="cpu", dtype="float32"),
     )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))
     plum.add_session(session("ana", "s2", "My zebra is called Quibblewort.", "Nice."))

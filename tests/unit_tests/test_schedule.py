@@ -318,7 +318,7 @@ plum = Plum(
     model=model,
     questions=FixedQuestions() if training else Slow(),
     learning=LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6),
-    serving=ServingSettings(device="cpu"),
+    serving=ServingSettings(device="cpu", dtype="float32"),
 )
 if not training:
     schedule._SECONDS_AT_EXIT = 0.3

@@ -95,7 +95,7 @@ def test_sessions_become_generations_each_starting_from_the_last(
     assert second.learned[:1] == first.learned
 
     # The second generation is the first one trained on, and nothing else.
-    base = load_model(resolve_model(str(learnable)), device="cpu")
+    base = load_model(resolve_model(str(learnable)), device="cpu", dtype="float32")
     by_hand = tmp_path / "by-hand"
     by_hand.mkdir()
     parent = plum.adapters.ref(plum.home.owner("ana"), 1, first.manifest_sha256)
@@ -295,7 +295,7 @@ def main():
         model=sys.argv[2],
         questions=FixedQuestions(),
         learning=LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-4),
-        serving=ServingSettings(device="cpu"),
+        serving=ServingSettings(device="cpu", dtype="float32"),
     )
     plum.consolidate("ana", progress=lambda p: print(p.phase, flush=True))
 

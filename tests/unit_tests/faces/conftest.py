@@ -33,7 +33,7 @@ def _open(home: Path, model: Path) -> Any:
             learning_rate=2e-2,
             dtype="float32",
         ),
-        serving=ServingSettings(device="cpu", max_new_tokens=12),
+        serving=ServingSettings(device="cpu", dtype="float32", max_new_tokens=12),
     )
 
 

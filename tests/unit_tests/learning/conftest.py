@@ -11,7 +11,7 @@ from tests.unit_tests.learning.learnable import make_learnable
 def loaded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A tiny model that can learn; `learn` gives it back as it came."""
     directory = make_learnable(tiny_model, tmp_path_factory.mktemp("models") / "learnable")
-    return load_model(resolve_model(str(directory)), device="cpu")
+    return load_model(resolve_model(str(directory)), device="cpu", dtype="float32")
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_a_model_in_half_precision_learns_a_float32_adapter(
 ) -> None:
     from safetensors.torch import load_file
 
-    half = load_model(loaded.resolved, device="cpu", dtype="bfloat16", training=True)
+    half = load_model(loaded.resolved, device="cpu", dtype="bfloat16")
     whole = Snapshot(half.model)
     result = learn_into(target, half, settings=FAST)
     whole.assert_same(half.model)

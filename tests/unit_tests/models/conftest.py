@@ -30,7 +30,9 @@ class Shelf:
     refs: dict[str, AdapterRef]
 
     def engine(self, *, store: AdapterStore | None = None, **serving: Any) -> Engine:
-        settings = ServingSettings(**{"device": "cpu", "max_new_tokens": 40, **serving})
+        settings = ServingSettings(
+            **{"device": "cpu", "dtype": "float32", "max_new_tokens": 40, **serving}
+        )
         return Engine(lambda: self.base.resolved, store or self.store, settings)
 
 
@@ -70,7 +72,7 @@ def questions_of(user: str) -> list[Question]:
 def shelf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     root = tmp_path_factory.mktemp("shelf")
     directory = make_learnable(tiny_model, root / "model")
-    base = load_model(resolve_model(str(directory)), device="cpu")
+    base = load_model(resolve_model(str(directory)), device="cpu", dtype="float32")
     store = AdapterStore(root / "adapters")
     refs = {user: publish(store, base, user, questions_of(user)) for user in TOLD}
     return Shelf(base, store, refs)

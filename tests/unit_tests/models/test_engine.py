@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from plum_langchain import ServingSettings
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import (
     ChatTemplateError,
@@ -465,7 +466,7 @@ def test_words_of_several_tokens_are_scored_in_full(
     definition["model"]["merges"] = merges
     (directory / "tokenizer.json").write_text(json.dumps(definition), "utf-8")
     resolved = resolve_model(str(directory))
-    engine = Engine(lambda: resolved, shelf.store)
+    engine = Engine(lambda: resolved, shelf.store, ServingSettings(dtype="float32"))
     tokenizer = load_model(resolved, device="cpu").tokenizer
     yes, no = tokenizer.encode("Yes"), tokenizer.encode("No")
     assert (len(yes), len(no)) == sizes

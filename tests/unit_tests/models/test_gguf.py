@@ -100,9 +100,9 @@ def test_the_conversion_is_exact_and_done_once(
     assert {t.dtype for t in written.values()} == {torch.float32}
     assert all(torch.equal(written[name], tensor) for name, tensor in original.items())
 
-    loaded = load_model(resolve_model(str(directory)), device="cpu")
+    loaded = load_model(resolve_model(str(directory)), device="cpu", dtype="float32")
     tokenizer = loaded.tokenizer
-    reference = load_model(resolve_model(str(tiny_model)), device="cpu")
+    reference = load_model(resolve_model(str(tiny_model)), device="cpu", dtype="float32")
     text = "<|im_start|>user\nWhich day is my bakery closed?<|im_end|>"
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert ids == reference.tokenizer.encode(text, add_special_tokens=False)
