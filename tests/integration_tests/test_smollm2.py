@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plum_langchain import LearningSettings, Plum, QuestionSettings
+from plum_langchain import Plum, QuestionSettings
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation import answer_given
 from plum_langchain.importers import read_sessions
@@ -27,7 +26,6 @@ def learned(
     plum = Plum(
         tmp_path_factory.mktemp("real") / "home",
         model="smollm2",
-        learning=LearningSettings(epochs=8),
         question_settings=QUESTIONS,
     )
     for session, _ in list(read_sessions(CHATS / "ana.jsonl")):
@@ -88,7 +86,7 @@ def test_retrieval_finds_the_exchange_by_meaning(learned: Any) -> None:
 
 def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
     """With no recorded questions and no LLM: the chat's own sentences, told back when asked."""
-    plum = Plum(tmp_path / "home", model="smollm2", learning=replace(LearningSettings(), epochs=10))
+    plum = Plum(tmp_path / "home", model="smollm2")
     turns = [
         ("user", "My dog Feijão is allergic to chicken."),
         ("assistant", "I'll keep it in mind."),
