@@ -295,7 +295,8 @@ def test_status(learned: Any, open_plum: Callable[..., Any]) -> None:
 
 def test_a_home_remembers_its_model(learned: Any, open_plum: Callable[..., Any]) -> None:
     learned.close()
-    assert open_plum(model=None).chat_model("ana").invoke("Hello").content
+    reply = open_plum(model=None).chat_model("ana").invoke("Hello")
+    assert reply.usage_metadata["output_tokens"] > 0
     missing = open_plum(model="nosuch")
     with pytest.raises(ModelNotFoundError, match="'nosuch'"):
         missing.chat_model("ana").invoke("Hello")
