@@ -86,6 +86,7 @@ class Engine:
                     base = load_model(
                         self._resolve(), device=self._settings.device, dtype=self._settings.dtype
                     )
+                    base.model.get_output_embeddings().register_forward_pre_hook(_as_one_matrix)
                     self._switch = LoraSwitch(base.model)
                     self._base = base
         return base
@@ -292,6 +293,18 @@ class Engine:
             for name, (ref, _) in list(self._attached.items()):
                 if ref.owner == owner:
                     del self._attached[name]
+
+
+def _as_one_matrix(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The hidden states with the strides of their own shape.
+
+    Those of a prompt's last token are a slice, for which torch's matmul would copy the whole output
+    matrix: half the time to the first token.
+    """
+    import torch
+
+    hidden, *rest = args
+    return hidden.clone(memory_format=torch.contiguous_format), *rest
 
 
 _GREEDY_BELOW = 1e-5

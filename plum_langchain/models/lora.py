@@ -19,7 +19,8 @@ from plum_langchain.errors import DamagedAdapterError
 _BEFORE = "base_model.model."  # PEFT's names of tensors begin so
 
 LoraWeights = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
-"""For each adapted module its A (r, in) and its scaled and transposed B (r, out)."""
+"""For each adapted module its A (r, in), and its scaled and transposed B (r, out), the
+latter in float32 at least."""
 
 
 class LoraLayer(torch.nn.Module):
@@ -59,9 +60,11 @@ class LoraLayer(torch.nn.Module):
             plain: torch.Tensor = self.base(x)
             return plain
         assert self._both is not None
-        both = torch.nn.functional.linear(x, self._both, self._bias).view(-1, len(self._both))
-        out = torch.addmm(both[:, : self._out], both[:, self._out :], self.matrices[1])
-        return out.view(*x.shape[:-1], self._out)
+        both = torch.nn.functional.linear(x, self._both, self._bias)
+        # B's dtype is not below float32: so small a product takes longer in bfloat16.
+        wide = both.view(-1, len(self._both)).to(self.matrices[1].dtype)
+        out = torch.addmm(wide[:, : self._out], wide[:, self._out :], self.matrices[1])
+        return out.to(both.dtype).view(*x.shape[:-1], self._out)
 
     def _make_room(self, rank: int) -> None:
         weight, bias = self.base.weight, self.base.bias
@@ -111,7 +114,10 @@ class LoraSwitch:
             if layer is None or b is None or not _fits(layer, a, b):
                 raise _misfit(directory, name, self._model)
             dtype = layer.weight.dtype
-            found[module] = (a.to(dtype), (b * scale).T.contiguous().to(dtype))
+            found[module] = (
+                a.to(dtype),
+                (b * scale).T.contiguous().to(torch.promote_types(dtype, torch.float32)),
+            )
         if tensors:
             raise _misfit(directory, next(iter(tensors)), self._model)
         return found
