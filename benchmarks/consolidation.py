@@ -215,7 +215,7 @@ def _examine(
     model: str,
 ) -> list[Graded]:
     resolved = resolve_model(model)
-    engine = Engine(lambda: resolved, store, ServingSettings(device="cpu"))
+    engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype="float32"))
     graded = []
     for exam, session_id, place in learned:
 
