@@ -91,7 +91,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=40)
-    parser.add_argument("--max-questions", type=int, default=100, help="of each session")
+    parser.add_argument("--max-questions", type=int, default=48, help="of each session")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
