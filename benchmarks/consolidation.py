@@ -19,6 +19,7 @@ the model. Ratios are taken within a run.
 
 import argparse
 import ast
+import gc
 import json
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
     from trl import SFTConfig, SFTTrainer
 
     def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
+        gc.collect()  # a trainer refers to itself, and would keep the last model beside this one
         base: LoadedModel = load_model(resolve_model(model), device="cpu", dtype=dtype)
         base.model.requires_grad_(True)
         started = time.perf_counter()

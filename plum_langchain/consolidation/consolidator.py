@@ -36,7 +36,7 @@ from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
 from plum_langchain.learning import Encoder, StepProgress, encoder_for, learn
 from plum_langchain.learning.lora import check_shape
-from plum_langchain.models import LoadedModel, ResolvedModel, load_model
+from plum_langchain.models import LoadedModel, ResolvedModel, load_model, release_memory
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
@@ -160,6 +160,7 @@ class Consolidator:
                     trouble = trouble or error
         finally:
             self._base = None  # half a gigabyte that nothing needs until the next run
+            release_memory()
         if trouble is not None:
             raise trouble
         return done

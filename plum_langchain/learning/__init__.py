@@ -1,6 +1,6 @@
 """Questions into LoRA weights: encoding, losses and the learner."""
 
-from plum_langchain.learning.encode import Encoder, Sample, Weights, encoder_for, find_frame
+from plum_langchain.learning.encode import Encoder, LossWeights, Sample, encoder_for, find_frame
 from plum_langchain.learning.learner import Learned, StepProgress, learn
 from plum_langchain.learning.template import ChatTemplate
 
@@ -10,7 +10,7 @@ __all__ = [
     "Learned",
     "Sample",
     "StepProgress",
-    "Weights",
+    "LossWeights",
     "encoder_for",
     "find_frame",
     "learn",

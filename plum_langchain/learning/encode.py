@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """What the loss of a token counts, by what it belongs to."""
 
     answer: float  # with the token that ends its turn
@@ -118,7 +118,7 @@ class Encoder:
         tokenizer: Any,
         *,
         system_prompt: str | None,
-        weights: Weights,
+        weights: LossWeights,
         max_tokens: int = 512,
     ) -> None:
         self.template = ChatTemplate(tokenizer)
@@ -186,6 +186,8 @@ def encoder_for(tokenizer: Any, settings: LearningSettings) -> Encoder:
     return Encoder(
         tokenizer,
         system_prompt=settings.system_prompt,
-        weights=Weights(settings.answer_weight, settings.question_weight, settings.frame_weight),
+        weights=LossWeights(
+            settings.answer_weight, settings.question_weight, settings.frame_weight
+        ),
         max_tokens=settings.max_sample_tokens,
     )

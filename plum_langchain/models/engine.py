@@ -86,7 +86,9 @@ class Engine:
                     base = load_model(
                         self._resolve(), device=self._settings.device, dtype=self._settings.dtype
                     )
-                    base.model.get_output_embeddings().register_forward_pre_hook(_as_one_matrix)
+                    head = base.model.get_output_embeddings()
+                    if head is not None:
+                        head.register_forward_pre_hook(_as_one_matrix)
                     self._switch = LoraSwitch(base.model)
                     self._base = base
         return base
@@ -295,7 +297,7 @@ class Engine:
                     del self._attached[name]
 
 
-def _as_one_matrix(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _as_one_matrix(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The hidden states with the strides of their own shape.
 
     Those of a prompt's last token are a slice, for which torch's matmul would copy the whole output
@@ -303,6 +305,8 @@ def _as_one_matrix(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     import torch
 
+    if not args:
+        return None
     hidden, *rest = args
     return hidden.clone(memory_format=torch.contiguous_format), *rest
 

@@ -1,4 +1,4 @@
-"""LoRA at serving: two small matrices beside each linear layer, switched in a moment.
+"""LoRA at serving: two small matrices for each linear layer, switched in a moment.
 
 PEFT's own layers do this too, and training uses them. Serving has no use for what they add (casts,
 dropout, several active adapters at once, a search through all modules at every switch), and decodes
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
 from plum_langchain.errors import DamagedAdapterError
@@ -19,39 +20,44 @@ from plum_langchain.errors import DamagedAdapterError
 _BEFORE = "base_model.model."  # PEFT's names of tensors begin so
 
 LoraWeights = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
-"""For each adapted module its A (r, in), and its scaled and transposed B (r, out), the
-latter in float32 at least."""
+"""For each adapted module its A (r, in), and its scaled and transposed B (r, out)."""
+
+_FEW = 8
+"""Rows of a batch up to which a CPU multiplies by B more quickly in float32 than in bfloat16."""
 
 
 class LoraLayer(torch.nn.Module):
     """A linear layer with room for one adapter's matrices.
 
     A stands below W in one matrix, so that one product makes both W x and A x. The base layer's own
-    weight becomes a view of it: the model has its weights once.
+    weight becomes a view of it: the model has its weights once. Only torch's Linear and
+    transformers' Conv1D are known to do no more than that product; beside any other layer A has a
+    product of its own.
 
     Args:
-        base: torch's Linear, or a layer that keeps its weight (in, out), as transformers' Conv1D.
+        base: The layer.
     """
 
     def __init__(self, base: Any) -> None:
         super().__init__()
         self.base = base
         self.matrices: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._sideways = not isinstance(base, torch.nn.Linear)
-        self._out: int = base.weight.shape[1 if self._sideways else 0]
-        self._both: torch.Tensor | None = None  # (out + r, in)
-        self._bias: torch.Tensor | None = None  # (out + r)
+        self._joins = type(base) in (torch.nn.Linear, Conv1D) and base.weight.is_floating_point()
+        self._out, _ = out_in(base)
+        self._both: torch.Tensor | None = None  # (out + the largest r so far, in)
+        self._bias: torch.Tensor | None = None  # (out + the largest r so far)
 
     def use(self, matrices: tuple[torch.Tensor, torch.Tensor] | None) -> None:
         """Add this adapter's A (r, in) and scaled B (r, out) from now on, or nothing."""
-        if matrices is not None:
+        self.matrices = None
+        if self._both is not None:
+            self._both[self._out :] = 0  # nothing of a user stays behind
+        if matrices is not None and self._joins:
             a, _ = matrices
-            if self._both is None or len(self._both) != self._out + len(a):
+            if self._both is None or len(self._both) < self._out + len(a):
                 self._make_room(len(a))
             assert self._both is not None
-            self._both[self._out :] = a
-        elif self._both is not None:
-            self._both[self._out :] = 0  # nothing of a user stays behind
+            self._both[self._out : self._out + len(a)] = a
         self.matrices = matrices
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,20 +65,32 @@ class LoraLayer(torch.nn.Module):
         if self.matrices is None:
             plain: torch.Tensor = self.base(x)
             return plain
-        assert self._both is not None
+        a, b = self.matrices
+        if self._both is None:
+            out = self.base(x)
+            return out + (torch.nn.functional.linear(x, a) @ b.to(x.dtype)).to(out.dtype)
         both = torch.nn.functional.linear(x, self._both, self._bias)
-        # B's dtype is not below float32: so small a product takes longer in bfloat16.
-        wide = both.view(-1, len(self._both)).to(self.matrices[1].dtype)
-        out = torch.addmm(wide[:, : self._out], wide[:, self._out :], self.matrices[1])
+        rows = both.view(-1, len(self._both))
+        if len(rows) <= _FEW:
+            rows = rows.to(b.dtype)
+        else:
+            b = b.to(rows.dtype)
+        out = torch.addmm(rows[:, : self._out], rows[:, self._out : self._out + len(b)], b)
         return out.to(both.dtype).view(*x.shape[:-1], self._out)
 
     def _make_room(self, rank: int) -> None:
         weight, bias = self.base.weight, self.base.bias
-        rows = weight.T if self._sideways else weight
+        rows = weight.T if isinstance(self.base, Conv1D) else weight
         self._both = torch.cat([rows, rows.new_zeros(rank, rows.shape[1])])
         self._bias = None if bias is None else torch.cat([bias, bias.new_zeros(rank)])
         view = self._both[: self._out]
-        weight.data = view.T if self._sideways else view
+        weight.data = view.T if isinstance(self.base, Conv1D) else view
+
+
+def out_in(layer: Any) -> tuple[int, int]:
+    """How many features a layer makes, and of how many; Conv1D keeps its weight (in, out)."""
+    rows, columns = layer.weight.shape
+    return (columns, rows) if isinstance(layer, Conv1D) else (rows, columns)
 
 
 class LoraSwitch:
@@ -114,10 +132,9 @@ class LoraSwitch:
             if layer is None or b is None or not _fits(layer, a, b):
                 raise _misfit(directory, name, self._model)
             dtype = layer.weight.dtype
-            found[module] = (
-                a.to(dtype),
-                (b * scale).T.contiguous().to(torch.promote_types(dtype, torch.float32)),
-            )
+            on_cpu = layer.weight.device.type == "cpu"
+            for_b = torch.promote_types(dtype, torch.float32) if on_cpu else dtype
+            found[module] = (a.to(dtype), (b * scale).T.contiguous().to(for_b))
         if tensors:
             raise _misfit(directory, next(iter(tensors)), self._model)
         return found
@@ -126,11 +143,14 @@ class LoraSwitch:
         """Answer with this adapter from now on; with none, the base model."""
         if weights is self._current:
             return
-        for module in weights or ():
-            if module not in self._layers:
-                self._layers[module] = self._make_room(module)
-        for module, layer in self._layers.items():
-            layer.use(weights.get(module) if weights else None)
+        self._current = _HALF_SWITCHED  # should it end in an error, nobody is answered with it
+        # Tensors made in inference mode could never be changed outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            for module in weights or ():
+                if module not in self._layers:
+                    self._layers[module] = self._make_room(module)
+            for module, layer in self._layers.items():
+                layer.use(weights.get(module) if weights else None)
         self._current = weights
 
     def _linear(self, module: str) -> Any:
@@ -149,6 +169,9 @@ class LoraSwitch:
         return layer
 
 
+_HALF_SWITCHED: LoraWeights = {}
+
+
 _CHANGES_THE_FORMULA = (
     "use_dora",
     "use_rslora",
@@ -161,9 +184,11 @@ _CHANGES_THE_FORMULA = (
 
 
 def _fits(layer: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
-    # nn.Linear keeps (out, in), transformers' Conv1D (in, out).
-    shapes = (tuple(layer.weight.shape), tuple(layer.weight.shape)[::-1])
-    return a.shape[0] == b.shape[1] and (b.shape[0], a.shape[1]) in shapes
+    return (
+        layer.weight.dim() == 2
+        and a.shape[0] == b.shape[1]
+        and out_in(layer) == (b.shape[0], a.shape[1])
+    )
 
 
 def _misfit(directory: Path, tensor: str, model: Any) -> DamagedAdapterError:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from plum_langchain.errors import ChatTemplateError, QuestionError, QuestionTooLongError
-from plum_langchain.learning import ChatTemplate, Encoder, Sample, Weights
+from plum_langchain.learning import ChatTemplate, Encoder, LossWeights, Sample
 from plum_langchain.learning.template import SEAM
 from plum_langchain.session import Question
 from tests.tiny import CHATML
@@ -20,7 +20,7 @@ from tests.unit_tests.learning.templates import (
 )
 
 SYSTEM = "You remember what the user told you."
-PLUM = Weights(answer=10.0, question=10.0, frame=1.0)
+PLUM = LossWeights(answer=10.0, question=10.0, frame=1.0)
 QUESTION, ANSWER = "Which day is my bakery closed?", "On Mondays."
 
 each_template = pytest.mark.parametrize("name", NAMES)
@@ -107,7 +107,7 @@ def test_a_system_prompt_without_a_role_of_its_own_is_not_weighted() -> None:
 
 
 def test_equal_weights_are_plain_cross_entropy() -> None:
-    sample = encoder(tokenizer_like("chatml"), weights=Weights(1.0, 1.0, 1.0)).encode(
+    sample = encoder(tokenizer_like("chatml"), weights=LossWeights(1.0, 1.0, 1.0)).encode(
         QUESTION, ANSWER
     )
     assert set(sample.weights) == {1.0}
@@ -120,7 +120,7 @@ def test_with_weight_on_the_answer_alone_a_sample_ends_with_it(
 ) -> None:
     tokenizer = tokenizer_like(name)
     whole = encoder(tokenizer, system).encode(QUESTION, ANSWER)
-    sample = encoder(tokenizer, system, weights=Weights(1.0, 0.0, 0.0)).encode(QUESTION, ANSWER)
+    sample = encoder(tokenizer, system, weights=LossWeights(1.0, 0.0, 0.0)).encode(QUESTION, ANSWER)
 
     assert sample.ids == whole.ids[: whole.answer_end]
     assert (sample.answer_start, sample.answer_end) == (whole.answer_start, whole.answer_end)
@@ -131,7 +131,7 @@ def test_with_weight_on_the_answer_alone_a_sample_ends_with_it(
 @each_template
 def test_question_and_frame_are_weighed_apart(name: str) -> None:
     tokenizer = tokenizer_like(name)
-    sample = encoder(tokenizer, weights=Weights(1.0, 2.0, 0.0)).encode(QUESTION, ANSWER)
+    sample = encoder(tokenizer, weights=LossWeights(1.0, 2.0, 0.0)).encode(QUESTION, ANSWER)
 
     asked = [i for i, weight in zip(sample.ids, sample.weights, strict=True) if weight == 2.0]
     assert tokenizer.decode(asked) == QUESTION

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +182,27 @@ def test_no_token_is_there_twice_and_no_prediction_without_weight() -> None:
     assert not packed.visible[0, 0, :tokens, tokens:].any()
     total = sum(sum(sample.weights[1:]) for sample in batch)
     assert float(packed.weights.sum()) == pytest.approx(total)
+
+
+def test_with_weight_on_the_answers_alone_nothing_else_is_predicted() -> None:
+    batch = []
+    for sample in samples(4):
+        weights = (0.0,) * sample.answer_start + (1.0,) * (len(sample.ids) - sample.answer_start)
+        batch.append(replace(sample, weights=weights))
+    packed = pack(batch, shared_prefix(batch))
+    answers = sum(len(sample.ids) - sample.answer_start for sample in batch)
+    assert len(packed.targets) == ROUND * math.ceil(answers / ROUND)
+    assert int((packed.owner >= 0).sum()) == answers
+
+    plain, found = PlainForward(_llama())(batch), PackedForward(_llama(), batch)(batch)
+    assert float(found.mean()) == pytest.approx(float(plain.mean()), rel=1e-4)
+
+
+def test_an_answer_without_weight_is_still_looked_at() -> None:
+    batch = [replace(sample, weights=(0.0,) * len(sample.ids)) for sample in samples(2)]
+    packed = pack(batch, shared_prefix(batch))
+    answers = sum(sample.answer_end - sample.answer_start for sample in batch)
+    assert int((packed.owner >= 0).sum()) == answers
 
 
 def test_the_prefix_ends_before_an_answer_however_alike_samples_are() -> None:

@@ -1,4 +1,4 @@
-"""Weights are found by path, alias or id; what can't be found is an error that says what to do."""
+"""LossWeights are found by path, alias or id; what can't be found is an error that says what to do."""
 
 import json
 import shutil
