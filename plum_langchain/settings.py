@@ -62,7 +62,7 @@ class LearningSettings:
     system_prompt: str | None = SYSTEM_PROMPT
     max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer are left out
     packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`
-    dtype: str = "auto"  # of the frozen weights: bfloat16 where the hardware multiplies it
+    dtype: str = "auto"  # of the frozen weights; see ServingSettings.dtype
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -135,7 +135,9 @@ class ServingSettings:
     """How the adapted model is loaded and asked."""
 
     device: str = "auto"  # cuda, mps or cpu, in this order; or name one
-    dtype: str = "auto"  # bfloat16 where the hardware multiplies it, else float32; or name one
+    dtype: str = (
+        "auto"  # bfloat16 on CUDA and on CPUs that multiply it, float32 elsewhere; or name one
+    )
     max_adapters: int = 8  # loaded at once; the least recently used is dropped
     max_new_tokens: int = 256
 

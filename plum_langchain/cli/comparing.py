@@ -51,7 +51,10 @@ def compare(
         int | None, typer.Option(metavar="N", help="Learn from at most N questions a session.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="At most N epochs a session.")
+        int | None,
+        typer.Option(
+            metavar="N", help="At most N epochs a session; 5 by default, more for a short one."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of questions and training.")] = 0,
     json_file: Annotated[

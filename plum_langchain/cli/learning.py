@@ -36,7 +36,10 @@ def consolidate(
         int | None, typer.Option(metavar="N", help="At most N questions a session, balanced.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="At most N epochs a session.")
+        int | None,
+        typer.Option(
+            metavar="N", help="At most N epochs a session; 5 by default, more for a short one."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -58,7 +58,7 @@ def choose_device(wanted: str = "auto") -> str:
 def choose_dtype(wanted: str, device: str) -> "torch.dtype":
     """`wanted`, or the one that suits the device.
 
-    That is bfloat16 where the hardware multiplies it (half the memory, the range of float32;
+    That is bfloat16 on CUDA and on CPUs that multiply it (half the memory, the range of float32;
     docs/performance.md has what that saves), float32 elsewhere.
 
     Raises:
