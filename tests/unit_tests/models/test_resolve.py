@@ -1,10 +1,12 @@
 """Weights are found by path, alias or id; what can't be found is an error that says what to do."""
 
+import ctypes
 import json
 import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from plum_langchain import ServingSettings
 from plum_langchain.errors import InvalidInputError, ModelNotFoundError
-from plum_langchain.models import load_model, resolve_model
+from plum_langchain.models import load_model, release_memory, resolve_model
 from plum_langchain.models.load import choose_device, choose_dtype
 from plum_langchain.models.resolve import PACKAGED, Packaged, fingerprint
 from plum_langchain.settings import DEFAULT_MODEL
@@ -185,6 +187,16 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(tiny_model: Path) -> None:
     half = load_model(resolve_model(str(tiny_model)), device="cpu", dtype="bfloat16")
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     assert half.model.model.rotary_emb.inv_freq.dtype == torch.float32
+
+
+def test_memory_is_given_back_where_the_allocator_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=asked.append))
+    release_memory()
+    assert asked == [0]
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())  # another allocator's
+    release_memory()
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "tokenizer.json", "broken"])
