@@ -159,8 +159,9 @@ class Consolidator:
                     logger.error("user %r can't be learned (%s)", user_id, loggable(error))
                     trouble = trouble or error
         finally:
-            self._base = None  # half a gigabyte that nothing needs until the next run
-            release_memory()
+            if self._base is not None:  # half a gigabyte that nothing needs until the next run
+                self._base = None
+                release_memory()
         if trouble is not None:
             raise trouble
         return done

@@ -170,7 +170,7 @@ class LoraSwitch:
 
 
 _HALF_SWITCHED: LoraWeights = {}
-
+"""Stands for a mixture: equal to no adapter and not to the base model, so any switch is made."""
 
 _CHANGES_THE_FORMULA = (
     "use_dora",

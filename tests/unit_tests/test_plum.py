@@ -295,8 +295,9 @@ def test_status(learned: Any, open_plum: Callable[..., Any]) -> None:
 
 def test_a_home_remembers_its_model(learned: Any, open_plum: Callable[..., Any]) -> None:
     learned.close()
-    reply = open_plum(model=None).chat_model("ana").invoke("Hello")
-    assert reply.usage_metadata["output_tokens"] > 0
+    again = open_plum(model=None)
+    assert again.engine.base.resolved == learned.resolved()
+    assert again.ask("ana", "Is my bakery closed on Mondays?").generation == 3
     missing = open_plum(model="nosuch")
     with pytest.raises(ModelNotFoundError, match="'nosuch'"):
         missing.chat_model("ana").invoke("Hello")
