@@ -3,8 +3,9 @@
     python benchmarks/serving.py --json serving.json
 
 Two adapters of random weights, in the shape the settings give, stand for two users: what they say
-is of no interest, only how long it takes. Every measure is taken in turn with those it is compared
-with, `--rounds` times, in one process.
+is of no interest, only how long it takes. An adapter is computed beside the base weights, or merged
+into a copy of them (`ServingSettings.merge`). Every measure is taken in turn with those it is
+compared with, `--rounds` times, in one process.
 """
 
 import argparse
@@ -67,11 +68,14 @@ def _measure(
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype=arguments.dtype))
+    serving = ServingSettings(device="cpu", dtype=arguments.dtype, merge=True)
+    merged = Engine(lambda: resolved, store, serving)
     plain = load_model(resolved, device="cpu", dtype="float32")
     ways: dict[str, Callable[[int], float]] = {
         "transformers": lambda n: _plain_seconds(plain, n),
         "base": lambda n: _engine_seconds(engine, None, n),
-        "adapted": lambda n: _engine_seconds(engine, users[0], n),
+        "beside": lambda n: _engine_seconds(engine, users[0], n),
+        "merged": lambda n: _engine_seconds(merged, users[0], n),
     }
     first: dict[str, list[float]] = {name: [] for name in ways}
     rate: dict[str, list[float]] = {name: [] for name in ways}
@@ -81,29 +85,42 @@ def _measure(
             if run:  # the first round warms up
                 first[name].append(to_first)
                 rate[name].append((arguments.tokens - 1) / (whole - to_first))
-    loading: list[float] = []
-    switching: list[float] = []
-    for _ in range(arguments.rounds):
-        for user in users:
-            engine.drop(user.owner)
-        for found in (loading, switching):  # from disk, then already there
-            for user in users:
-                started = time.perf_counter()
-                with engine._activated(user):
-                    found.append(time.perf_counter() - started)
+    engines = {"beside": engine, "merged": merged}
     return {
         "first_token_seconds": {name: spread(found) for name, found in first.items()},
         "tokens_per_second": {name: spread(found) for name, found in rate.items()},
-        "load_seconds": spread(loading),
-        "switch_seconds": spread(switching),
-        "adapted_to_base": {
-            "first_token": _ratio(first["adapted"], first["base"]),
-            "tokens_per_second": _ratio(rate["adapted"], rate["base"]),
+        **{
+            f"{name}_to_base": {
+                "first_token": _ratio(first[name], first["base"]),
+                "tokens_per_second": _ratio(rate[name], rate["base"]),
+            }
+            for name in engines
         },
-        "adapted_to_transformers": _ratio(rate["adapted"], rate["transformers"]),
+        **{
+            f"{name}_to_transformers": {
+                "first_token": _ratio(first[name], first["transformers"]),
+                "tokens_per_second": _ratio(rate[name], rate["transformers"]),
+            }
+            for name in engines
+        },
+        "switching": {name: _switching(e, users, arguments.rounds) for name, e in engines.items()},
         "dtype": arguments.dtype,
         "machine": machine(),
     }
+
+
+def _switching(engine: Engine, users: list[AdapterRef], rounds: int) -> dict[str, Any]:
+    """From one user to another: from disk, and where both are loaded."""
+    found: dict[str, list[float]] = {"load_seconds": [], "switch_seconds": []}
+    for _ in range(rounds):
+        for user in users:
+            engine.drop(user.owner)
+        for seconds in found.values():
+            for user in users:
+                started = time.perf_counter()
+                with engine._activated(user):
+                    seconds.append(time.perf_counter() - started)
+    return {name: spread(seconds) for name, seconds in found.items()}
 
 
 def _engine_seconds(engine: Engine, adapter: AdapterRef | None, tokens: int) -> float:
@@ -137,15 +154,15 @@ def _table(report: dict[str, Any]) -> str:
         first = shown(report["first_token_seconds"][name], 0, 1000)
         rate = shown(report["tokens_per_second"][name], 1)
         rows.append(f"| {name} | {first} | {rate} |")
-    ratios = report["adapted_to_base"]
-    rows += [
-        "",
-        f"adapted to base: first token {shown(ratios['first_token'], 2)}, tokens a second "
-        f"{shown(ratios['tokens_per_second'], 2)}; adapted to transformers: "
-        f"{shown(report['adapted_to_transformers'], 2)}",
-        f"an adapter from disk {shown(report['load_seconds'], 0, 1000)} ms, one that is loaded "
-        f"{shown(report['switch_seconds'], 1, 1000)} ms",
-    ]
+    rows += ["", "| | first token | tokens a second | from disk, ms | loaded, ms |"]
+    rows.append("| --- | --- | --- | --- | --- |")
+    for name, times in report["switching"].items():
+        disk, loaded = (shown(times[k], 1, 1000) for k in ("load_seconds", "switch_seconds"))
+        for other in ("base", "transformers"):
+            ratios = report[f"{name}_to_{other}"]
+            cells = [shown(ratios[k], 2) for k in ("first_token", "tokens_per_second")]
+            rows.append("| " + " | ".join([f"{name}, to {other}", *cells, disk, loaded]) + " |")
+            disk = loaded = ""
     return "\n".join(rows)
 
 

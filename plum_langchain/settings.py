@@ -139,6 +139,9 @@ class ServingSettings:
         "auto"  # bfloat16 on CUDA and on CPUs that multiply it, float32 elsewhere; or name one
     )
     max_adapters: int = 8  # loaded at once; the least recently used is dropped
+    # Add each loaded adapter to a copy of the weights it is for: as quick as the base model then,
+    # for as much memory as the copy takes. For few users; docs/performance.md, "Answering".
+    merge: bool = False
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:

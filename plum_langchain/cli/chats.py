@@ -18,6 +18,7 @@ from plum_langchain.errors import (
     UnknownSessionError,
 )
 from plum_langchain.session import Session, SessionState, Turn, check_id
+from plum_langchain.settings import ServingSettings
 
 if TYPE_CHECKING:
     from plum_langchain.chat_models import ChatPlum
@@ -84,7 +85,8 @@ def chat(
     """
     check_id(user, "user id")
     name = session or f"chat-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    with ctx.obj.plum() as plum:
+    serving = ServingSettings(merge=True)  # one user is asked, again and again
+    with ctx.obj.plum(serving=serving) as plum:
         opened = _open_session(plum, user, name)
         # Loading comes first: a model that is missing shows before anything has been said, and
         # the first reply is not kept waiting.

@@ -82,14 +82,14 @@ class Engine:
                 base = self._base
                 if base is None:
                     from plum_langchain.models.lora import LoraSwitch
+                    from plum_langchain.models.products import siblings
 
                     base = load_model(
                         self._resolve(), device=self._settings.device, dtype=self._settings.dtype
                     )
-                    head = base.model.get_output_embeddings()
-                    if head is not None:
-                        head.register_forward_pre_hook(_as_one_matrix)
-                    self._switch = LoraSwitch(base.model)
+                    self._switch = LoraSwitch(
+                        base.model, siblings(base.model), merge=self._settings.merge
+                    )
                     self._base = base
         return base
 
@@ -295,20 +295,6 @@ class Engine:
             for name, (ref, _) in list(self._attached.items()):
                 if ref.owner == owner:
                     del self._attached[name]
-
-
-def _as_one_matrix(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The hidden states with the strides of their own shape.
-
-    Those of a prompt's last token are a slice, for which torch's matmul would copy the whole output
-    matrix: half the time to the first token.
-    """
-    import torch
-
-    if not args:
-        return None
-    hidden, *rest = args
-    return hidden.clone(memory_format=torch.contiguous_format), *rest
 
 
 _GREEDY_BELOW = 1e-5

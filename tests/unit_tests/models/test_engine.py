@@ -22,7 +22,7 @@ from plum_langchain.errors import (
     WrongBaseModelError,
 )
 from plum_langchain.models import Engine, Reply, Sampling, load_model, resolve_model
-from plum_langchain.models.lora import LoraLayer
+from plum_langchain.models.products import Layer, Merged, Product
 from tests.tiny import save_tiny_model
 from tests.unit_tests.learning.learnable import chat, peft_answer, peft_model
 from tests.unit_tests.models.conftest import ASKED, TOLD, Shelf, publish, questions_of
@@ -90,8 +90,22 @@ def test_the_base_model_answers_the_same_whatever_was_attached(
     assert reply(engine, shelf.refs["ana"]) == TOLD["ana"]
 
 
-def test_the_least_recently_used_adapter_goes_first(shelf: Shelf) -> None:
-    engine = shelf.engine(max_adapters=2)
+def products_of(engine: Engine) -> list[Product]:
+    """Of all linear layers, in the model's order."""
+    modules = engine.base.model.modules()
+    return list(dict.fromkeys(m.product for m in modules if isinstance(m, Layer)))
+
+
+def weights_in_use(engine: Engine) -> torch.Tensor:
+    """Some of the adapter an engine last answered with."""
+    adapters = (product._adapter for product in products_of(engine))
+    used = next(adapter for adapter in adapters if adapter is not None)
+    return used.weight if isinstance(used, Merged) else used.a
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_least_recently_used_adapter_goes_first(shelf: Shelf, merge: bool) -> None:
+    engine = shelf.engine(max_adapters=2, merge=merge)
     names = {user: ref.name for user, ref in shelf.refs.items()}
 
     weights: dict[str, weakref.ref[torch.Tensor]] = {}
@@ -112,15 +126,14 @@ def test_the_least_recently_used_adapter_goes_first(shelf: Shelf) -> None:
             ("bo", ["ana", "bo"]),
         ]:
             assert reply(engine, shelf.refs[asked]) == TOLD[asked]
-            layer = next(m for m in engine.base.model.modules() if isinstance(m, LoraLayer))
-            assert layer.matrices is not None
-            weights[asked] = weakref.ref(layer.matrices[0])
+            weights[asked] = weakref.ref(weights_in_use(engine))
             assert engine.attached == [names[user] for user in expected]
             assert held() == {*expected}
 
 
-def test_one_adapter_at_a_time_is_enough(shelf: Shelf) -> None:
-    engine = shelf.engine(max_adapters=1)
+@pytest.mark.parametrize("merge", [False, True])
+def test_one_adapter_at_a_time_is_enough(shelf: Shelf, merge: bool) -> None:
+    engine = shelf.engine(max_adapters=1, merge=merge)
     base = reply(engine, None)
     for user in ("ana", "bo", "ana", "dara"):
         assert reply(engine, shelf.refs[user]) == TOLD[user]

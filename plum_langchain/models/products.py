@@ -1,0 +1,257 @@
+"""Linear layers as serving runs them: few products, and weights laid out as the CPU reads them.
+
+Decoding a token reads every weight once, and takes about as long as the reading does. oneDNN reads
+its own block layout faster than the rows of a matrix, and layers that are given the same input
+(queries, keys and values; a gate and what it lets through) are read as one. What that brings is in
+docs/performance.md.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
+
+LowRank = tuple[torch.Tensor, torch.Tensor]
+"""A (r, in) and B (r, out) of one layer, B scaled: the layer is to make x W^T + x A^T B."""
+
+_FEW = 8
+"""Rows up to which a CPU multiplies by matrices as small as an adapter's sooner in float32."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """An adapter of a product that is computed beside the base weights.
+
+    Attributes:
+        a: The A of all adapted layers, one below the other (sum of r, in).
+        b: The B (r, out) of each layer; None for one that isn't adapted.
+    """
+
+    a: torch.Tensor
+    b: tuple[torch.Tensor | None, ...]
+
+    @classmethod
+    def of(cls, matrices: Sequence[LowRank | None]) -> "Beside":
+        """From the matrices of each layer, None for one that isn't adapted."""
+        return cls(
+            torch.cat([found[0] for found in matrices if found]),
+            tuple(found and found[1] for found in matrices),
+        )
+
+    def added_to(self, parts: Sequence[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+        """What the layers make of x (..., in), given what they make of it without an adapter."""
+        rows = x.reshape(-1, x.shape[-1])
+        few = rows.device.type == "cpu" and len(rows) <= _FEW
+        kind = torch.promote_types(x.dtype, torch.float32) if few else x.dtype
+        down = linear(rows.to(kind), self.a.to(kind))  # (rows, sum of r)
+        ranks = [len(b) for b in self.b if b is not None]
+        for_each = iter(down.split(ranks, -1))
+        made = []
+        for y, b in zip(parts, self.b, strict=True):
+            if b is None:
+                made.append(y)
+                continue
+            flat = y.reshape(-1, y.shape[-1]).to(kind)
+            made.append(torch.addmm(flat, next(for_each), b.to(kind)).to(y.dtype).view(y.shape))
+        return made
+
+
+@dataclass(frozen=True)
+class Merged:
+    """An adapter of a product that is added to its weights: weight is theirs, laid out."""
+
+    weight: torch.Tensor
+
+
+class OwnProduct:
+    """The one product of a layer that may do more than multiply: it is called as it stands."""
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        self._adapter: Beside | None = None
+
+    def use(self, adapter: "Beside | Merged | None") -> None:
+        """Compute with this adapter from now on, or without."""
+        assert not isinstance(adapter, Merged)
+        self._adapter = adapter
+
+    def adapted(self, matrices: Sequence[LowRank | None], *, merge: bool) -> Beside:
+        """An adapter to use, beside the layer even if `merge`: what the layer does isn't known."""
+        return Beside.of(matrices)
+
+    def take(self, x: torch.Tensor, part: int) -> torch.Tensor:
+        """What the layer makes of x (..., in)."""
+        y: torch.Tensor = self._layer(x)
+        return self._adapter.added_to([y], x)[0] if self._adapter else y
+
+
+class Product:
+    """One input times the weights of all the layers that are given it.
+
+    Args:
+        layers: Side by side; torch's Linear or transformers' Conv1D, all of one dtype and device,
+            and of the same input.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        rows = [as_rows(layer) for layer in layers]
+        self._sizes = [len(part) for part in rows]
+        self._packs = rows[0].device.type == "cpu" and _packs(rows[0].dtype)
+        self._weight = self._laid_out(torch.cat(rows))
+        self._bias: torch.Tensor | None = None
+        if any(layer.bias is not None for layer in layers):
+            biases = [layer.bias for layer in layers]
+            zeros = [rows[0].new_zeros(size) for size in self._sizes]
+            pairs = zip(biases, zeros, strict=True)
+            self._bias = torch.cat([zero if bias is None else bias for bias, zero in pairs])
+        self._adapter: Beside | Merged | None = None
+        self._input: torch.Tensor | None = None
+        self._made: Sequence[torch.Tensor] = ()
+        self._taken: set[int] = set()
+
+    def use(self, adapter: Beside | Merged | None) -> None:
+        """Compute with this adapter from now on, or without."""
+        self._adapter = adapter
+        self._input, self._made = None, ()
+
+    def adapted(self, matrices: Sequence[LowRank | None], *, merge: bool) -> Beside | Merged:
+        """An adapter to use.
+
+        Args:
+            matrices: Of each layer; None for one that isn't adapted.
+            merge: Add them to a copy of the weights: nothing more to compute then, but as much more
+                memory, and some time to make it.
+        """
+        if not merge:
+            return Beside.of(matrices)
+        dense = self._weight.to_dense() if self._packs else self._weight.clone()
+        for part, found in zip(dense.split(self._sizes), matrices, strict=True):
+            if found:
+                a, b = (
+                    matrix.to(torch.promote_types(part.dtype, torch.float32)) for matrix in found
+                )
+                part.copy_(torch.addmm(part.to(a.dtype), b.T, a))
+        return Merged(self._laid_out(dense))
+
+    def take(self, x: torch.Tensor, part: int) -> torch.Tensor:
+        """What layer number `part` makes of x (..., in).
+
+        What the others make of it is computed with it, and kept until they are asked for the same.
+        """
+        if len(self._sizes) == 1:
+            return self._compute(x)[0]
+        if x is not self._input or part in self._taken:
+            self._input, self._made, self._taken = x, self._compute(x), set()
+        found = self._made[part]
+        self._taken.add(part)
+        if len(self._taken) == len(self._sizes):
+            self._input, self._made = None, ()
+        return found
+
+    def _compute(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
+        adapter = self._adapter
+        weight = adapter.weight if isinstance(adapter, Merged) else self._weight
+        if self._packs:
+            y = torch.ops.mkldnn._linear_pointwise(x, weight, self._bias, "none", [], "")
+        else:
+            y = linear(x, weight, self._bias)
+        parts: Sequence[torch.Tensor] = y.split(self._sizes, -1)
+        return adapter.added_to(parts, x) if isinstance(adapter, Beside) else parts
+
+    def _laid_out(self, rows: torch.Tensor) -> torch.Tensor:
+        return _packed(rows) if self._packs else rows
+
+
+class Layer(torch.nn.Module):
+    """Stands in a model for a linear layer whose product is computed elsewhere.
+
+    Its weight is a tensor without data, for those who ask for its shape or dtype.
+
+    Args:
+        product: What computes it.
+        part: Which of the product's layers it is.
+        like: The layer it stands for.
+    """
+
+    def __init__(self, product: Product | OwnProduct, part: int, like: Any) -> None:
+        super().__init__()
+        self.product, self.part = product, part
+        self.weight = torch.empty_like(as_rows(like), device="meta")
+        self.out_features, self.in_features = self.weight.shape
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # as in torch's Linear
+        """From (..., in) to (..., out); without gradients."""
+        return self.product.take(input, self.part)
+
+
+def multiplies(layer: Any) -> bool:
+    """Whether a layer does no more than multiply by its weights and add its bias."""
+    return type(layer) in (torch.nn.Linear, Conv1D) and layer.weight.is_floating_point()
+
+
+def as_rows(layer: Any) -> torch.Tensor:
+    """A layer's weight, (out, in); Conv1D keeps it the other way round."""
+    weight: torch.Tensor = layer.weight
+    return weight.T if isinstance(layer, Conv1D) else weight
+
+
+def siblings(model: Any) -> list[list[str]]:
+    """The names of the layers that multiply, those that are given the same input together.
+
+    Found by watching a causal LM read one token.
+    """
+    layers = {name: module for name, module in model.named_modules() if multiplies(module)}
+    calls: list[tuple[str, torch.Tensor | None]] = []  # holds the inputs, so that none is reused
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, name=name: calls.append((name, args[0] if args else None))
+        )
+        for name, layer in layers.items()
+    ]
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    called = [name for name, _ in calls]
+    groups: list[list[str]] = []
+    before: torch.Tensor | None = None
+    for name, given in calls:
+        if called.count(name) > 1:
+            before = None
+        elif given is not None and given is before:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+            before = given
+    grouped = {name for group in groups for name in group}
+    return [*groups, *([name] for name in layers if name not in grouped)]
+
+
+def _packed(rows: torch.Tensor) -> torch.Tensor:
+    """In oneDNN's block layout, as inductor packs the constants of a compiled model."""
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(rows, 1)
+    return packed
+
+
+@functools.cache
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this build of torch and this CPU multiply by packed weights, and rightly.
+
+    The operators are torch's own but not documented, so they are tried.
+    """
+    rows = torch.arange(-17.0, 18).view(7, 5).to(dtype)
+    x = torch.linspace(-1, 1, 15).view(3, 5).to(dtype)
+    try:
+        with torch.no_grad():
+            packed = _packed(rows)
+            found = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+            right = torch.allclose(found, linear(x, rows), rtol=0.02, atol=0.02)
+            return right and torch.equal(packed.to_dense(), rows)
+    except (AttributeError, RuntimeError):
+        return False
