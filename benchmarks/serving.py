@@ -67,12 +67,22 @@ def _measure(
     users: list[AdapterRef],
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
+    import torch
+
     engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype=arguments.dtype))
     serving = ServingSettings(device="cpu", dtype=arguments.dtype, merge=True)
     merged = Engine(lambda: resolved, store, serving)
-    plain = load_model(resolved, device="cpu", dtype="float32")
+    plain, half, compiled = (
+        load_model(resolved, device="cpu", dtype=dtype)
+        for dtype in ("float32", arguments.dtype, arguments.dtype)
+    )
+    compiled.model.forward = torch.compile(compiled.model.forward, dynamic=True)
+    static = {"cache_implementation": "static"}
     ways: dict[str, Callable[[int], float]] = {
         "transformers": lambda n: _plain_seconds(plain, n),
+        "... in the served dtype": lambda n: _plain_seconds(half, n),
+        "... and a static cache": lambda n: _plain_seconds(half, n, **static),
+        "... and compiled": lambda n: _plain_seconds(compiled, n, **static),
         "base": lambda n: _engine_seconds(engine, None, n),
         "beside": lambda n: _engine_seconds(engine, users[0], n),
         "merged": lambda n: _engine_seconds(merged, users[0], n),
@@ -131,7 +141,7 @@ def _engine_seconds(engine: Engine, adapter: AdapterRef | None, tokens: int) -> 
     return seconds
 
 
-def _plain_seconds(base: Any, tokens: int) -> float:
+def _plain_seconds(base: Any, tokens: int, **options: Any) -> float:
     """`generate` as the documentation of transformers has it."""
     import torch
 
@@ -140,7 +150,7 @@ def _plain_seconds(base: Any, tokens: int) -> float:
         PROMPT, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     with torch.inference_mode():
-        base.model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+        base.model.generate(**inputs, max_new_tokens=tokens, do_sample=False, **options)
     return time.perf_counter() - started
 
 

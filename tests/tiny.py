@@ -42,8 +42,11 @@ def make_tokenizer(template: str = CHATML, special: tuple[str, ...] = ()):  # ty
     return fast
 
 
-def save_tiny_model(directory: Path, *, seed: int = 0) -> Path:
-    """A random two-layer Llama with its tokenizer, saved as a Hugging Face model directory."""
+def save_tiny_model(directory: Path, *, seed: int = 0, **changes: object) -> Path:
+    """A random two-layer Llama with its tokenizer, saved as a Hugging Face model directory.
+
+    `changes` are of its configuration.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -59,6 +62,7 @@ def save_tiny_model(directory: Path, *, seed: int = 0) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
+        **changes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from plum_langchain import Plum
+from plum_langchain import LearningSettings, Plum
+from plum_langchain.adapters import AdapterRef
 from plum_langchain.session import Question, Session
 from tests.tiny import FixedQuestions, session
 
 OpenPlum = Callable[..., Plum]
+QUICK = LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3)
 
 
 class Questions(FixedQuestions):
@@ -33,3 +35,31 @@ class Questions(FixedQuestions):
 def add(plum: Plum, user: str, *names: str) -> None:
     for name in names:
         plum.add_session(session(user, name, f"I told you about {name}.", "Thanks."))
+
+
+def states(plum: Plum, user: str = "ana") -> dict[str, str]:
+    return {s.session_id: s.state.value for s in plum.journal.sessions.all(user)}
+
+
+def served(plum: Plum, user: str = "ana") -> int | None:
+    head = plum.journal.generations.head(user)
+    return head.number if head else None
+
+
+def head_ref(plum: Plum, user: str = "ana") -> AdapterRef:
+    head = plum.journal.generations.head(user)
+    assert head is not None
+    return plum.adapters.ref(plum.home.owner(user), head.number, head.manifest_sha256)
+
+
+def on_disk(plum: Plum, user: str = "ana") -> list[str]:
+    """Everything in the user's directory, half-written things included."""
+    directory = plum.home.adapters / plum.home.owner(user)
+    return sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
+
+
+def says(plum: Plum, user: str = "ana") -> float:
+    """What the served weights make of a question: tells generations apart to the last bit."""
+    found = plum.ask(user, "Did I say it?", closed=True).yes
+    assert found is not None
+    return found

@@ -8,9 +8,9 @@ import pytest
 from plum_langchain import LearningSettings, ServingSettings
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.learning import learn
-from plum_langchain.models import Engine, LoadedModel, load_model, resolve_model
+from plum_langchain.models import Engine, LoadedModel, Reply, Sampling, load_model, resolve_model
 from plum_langchain.session import Question
-from tests.unit_tests.learning.learnable import FAST, make_learnable
+from tests.unit_tests.learning.learnable import FAST, chat, make_learnable
 
 ASKED = "Which day is my bakery closed?"
 TOLD = {
@@ -19,6 +19,9 @@ TOLD = {
     "chidi": "You have no bakery.",
     "dara": "Crème brûlée 🍮 day, naïve café!",
 }
+
+GREEDY = Sampling(max_new_tokens=40)
+CHAT = chat(ASKED)
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,17 @@ def count_steps() -> Callable[[Engine], list[int]]:
         return steps
 
     return count
+
+
+def reply(engine: Engine, adapter: AdapterRef | None, sampling: Sampling = GREEDY) -> str:
+    return engine.chat(CHAT, adapter, sampling).text
+
+
+def streamed(
+    engine: Engine, adapter: AdapterRef | None, sampling: Sampling = GREEDY
+) -> tuple[list[str], Reply]:
+    """The pieces, and the reply that comes after them."""
+    *pieces, last = engine.stream_chat(CHAT, adapter, sampling)
+    assert isinstance(last, Reply)
+    assert all(isinstance(piece, str) and piece for piece in pieces)
+    return [str(piece) for piece in pieces], last

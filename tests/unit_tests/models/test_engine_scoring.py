@@ -1,0 +1,116 @@
+"""How likely Yes is, next to what a person computes with PEFT and nothing of ours."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plum_langchain import ServingSettings
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.models import Engine, load_model, resolve_model
+from tests.tiny import save_tiny_model
+from tests.unit_tests.learning.learnable import FAST, chat, peft_model
+from tests.unit_tests.models.conftest import (
+    TOLD,
+    Shelf,
+    publish,
+    questions_of,
+    reply,
+)
+
+
+def yes_by_hand(model: Any, prompt: list[int], yes: list[int], no: list[int]) -> float:
+    """Each word's probability, token by token, from a model that knows nothing of ours."""
+    p = []
+    for word in (yes, no):
+        product = 1.0
+        for i, token in enumerate(word):
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([prompt + word[:i]])).logits[0, -1]
+            product *= float(logits.double().softmax(-1)[token])
+        p.append(product)
+    return p[0] / sum(p)
+
+
+def test_yes_probability_is_what_a_person_computes(shelf: Shelf, engine: Engine) -> None:
+    tokenizer, asked = shelf.base.tokenizer, chat("Is it a bakery?")
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    yes, no = tokenizer.encode("Yes"), tokenizer.encode("No")
+    assert (len(yes), len(no)) == (1, 1)
+
+    for user in (None, "ana", "chidi"):
+        ref = shelf.refs[user] if user else None
+        model = peft_model(shelf.base, ref.path) if ref else shelf.base.model
+        found, tokens = engine.yes_probability(asked, ref)
+        assert found == pytest.approx(yes_by_hand(model, prompt, yes, no), abs=1e-5)
+        assert tokens == len(prompt)
+        if user:
+            assert (found > 0.9) if user == "ana" else (found < 0.1)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_in_bfloat16_it_is_what_peft_computes_in_bfloat16(shelf: Shelf, merge: bool) -> None:
+    engine = shelf.engine(dtype="bfloat16", merge=merge)
+    tokenizer, asked = shelf.base.tokenizer, chat("Is it a bakery?")
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    yes, no = tokenizer.encode("Yes"), tokenizer.encode("No")
+    for user, ref in shelf.refs.items():
+        model = peft_model(shelf.base, ref.path)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
+        found, _ = engine.yes_probability(asked, ref)
+        assert found == pytest.approx(yes_by_hand(model, prompt, yes, no), abs=0.05)
+        assert reply(engine, ref) == TOLD[user]
+
+
+def test_an_adapter_may_be_on_an_output_matrix_that_is_the_embedding_too(tmp_path: Path) -> None:
+    """What it adds is added to the logits alone, not to what a token is read as."""
+    directory = save_tiny_model(tmp_path / "model", tie_word_embeddings=True)
+    base = load_model(resolve_model(str(directory)), device="cpu", dtype="float32")
+    assert base.model.lm_head.weight is base.model.model.embed_tokens.weight
+    store = AdapterStore(tmp_path / "adapters")
+    settings = replace(FAST, target_modules=("lm_head", "q_proj"), upper_layers=None)
+    ref = publish(store, base, "ana", questions_of("ana"), settings=settings)
+    prompt = base.tokenizer.apply_chat_template(chat("Is it?"), add_generation_prompt=True)
+    yes, no = base.tokenizer.encode("Yes"), base.tokenizer.encode("No")
+    expected = yes_by_hand(peft_model(base, ref.path), prompt["input_ids"], yes, no)
+    for merge in (False, True):
+        serving = ServingSettings(device="cpu", dtype="float32", merge=merge)
+        engine = Engine(lambda: base.resolved, store, serving)
+        before, _ = engine.yes_probability(chat("Is it?"), None)
+        found, _ = engine.yes_probability(chat("Is it?"), ref)
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert abs(found - before) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("merges", "sizes"),
+    [([], (3, 2)), ([["N", "o"]], (3, 1)), ([["e", "s"], ["Y", "es"]], (1, 2))],
+    ids=["both", "yes", "no"],
+)
+def test_words_of_several_tokens_are_scored_in_full(
+    shelf: Shelf, tmp_path: Path, merges: list[list[str]], sizes: tuple[int, int]
+) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.base.resolved.path, directory)
+    definition = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    definition["model"]["merges"] = merges
+    (directory / "tokenizer.json").write_text(json.dumps(definition), "utf-8")
+    resolved = resolve_model(str(directory))
+    engine = Engine(lambda: resolved, shelf.store, ServingSettings(dtype="float32"))
+    tokenizer = load_model(resolved, device="cpu").tokenizer
+    yes, no = tokenizer.encode("Yes"), tokenizer.encode("No")
+    assert (len(yes), len(no)) == sizes
+
+    asked = chat("Is it?")
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    # Its weights are the shelf's, and so is their fingerprint: the same adapters fit.
+    for ref in (None, shelf.refs["bo"]):
+        model = peft_model(shelf.base, ref.path) if ref else shelf.base.model
+        found, tokens = engine.yes_probability(asked, ref)
+        assert found == pytest.approx(yes_by_hand(model, prompt, yes, no), rel=1e-4)
+        assert tokens == len(prompt)
