@@ -85,7 +85,7 @@ def chat(
     """
     check_id(user, "user id")
     name = session or f"chat-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    serving = ServingSettings(merge=True)  # one user is asked, again and again
+    serving = ServingSettings(merge=True, max_adapters=1)  # one user is asked, again and again
     with ctx.obj.plum(serving=serving) as plum:
         opened = _open_session(plum, user, name)
         # Loading comes first: a model that is missing shows before anything has been said, and

@@ -281,9 +281,10 @@ class Engine:
                     f"{manifest.base_fingerprint}), but {resolved.id} ({resolved.fingerprint}) is "
                     f"open; open the home with model={manifest.base_model!r}, or use another home"
                 )
-            self._attached[adapter.name] = adapter, switch.load(adapter.path)
-            while len(self._attached) > self._settings.max_adapters:
+            while len(self._attached) >= self._settings.max_adapters:
+                switch.use(None)  # else it would hold what is let go
                 self._attached.popitem(last=False)
+            self._attached[adapter.name] = adapter, switch.load(adapter.path)
         self._attached.move_to_end(adapter.name)
         return self._attached[adapter.name][1]
 

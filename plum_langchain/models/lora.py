@@ -23,7 +23,6 @@ from plum_langchain.models.products import (
     OwnProduct,
     Product,
     as_rows,
-    multiplies,
 )
 
 _BEFORE = "base_model.model."  # PEFT's names of tensors begin so
@@ -38,7 +37,8 @@ class LoraSwitch:
     Args:
         model: A causal LM that is only ever asked, never trained. Its linear layers are replaced.
         siblings: Names of layers, those together that are given the same input
-            (`products.siblings`); what isn't named stays as it is until an adapter is for it.
+            (`products.siblings`); a layer that isn't named stays as it is, and an adapter for it is
+            computed beside it.
         merge: Add each adapter to a copy of the weights it is for.
     """
 
@@ -49,8 +49,10 @@ class LoraSwitch:
         self._merge = merge
         self._names: dict[Product | OwnProduct, Sequence[str]] = {}
         self._current: LoraWeights | None = None
-        for names in siblings:
-            self._join(names)
+        with torch.inference_mode(False), torch.no_grad():
+            for names in siblings:
+                layers = [self._model.get_submodule(name) for name in names]
+                self._replace(Product(layers), names)
 
     def load(self, directory: Path) -> LoraWeights:
         """Read an adapter in PEFT's layout, for this model.
@@ -89,8 +91,9 @@ class LoraSwitch:
         # Tensors made in inference mode could never be changed outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for module in matrices:
-                if not isinstance(self._model.get_submodule(module), Layer):
-                    self._join([module])
+                layer = self._model.get_submodule(module)
+                if not isinstance(layer, Layer):
+                    self._replace(OwnProduct(layer), [module])
                 product = self._model.get_submodule(module).product
                 if product not in products:
                     own = [matrices.get(name) for name in self._names[product]]
@@ -101,6 +104,7 @@ class LoraSwitch:
         """Answer with this adapter from now on; with none, the base model."""
         if weights is self._current:
             return
+        self._current = _HALF_SWITCHED
         for product in self._names:
             product.use(weights.get(product) if weights else None)
         self._current = weights
@@ -120,19 +124,16 @@ class LoraSwitch:
         kind = torch.promote_types(dtype, torch.float32) if on_cpu else dtype
         return a.to(kind), b.contiguous().to(kind)
 
-    def _join(self, names: Sequence[str]) -> None:
-        layers = [self._model.get_submodule(name) for name in names]
-        with torch.inference_mode(False), torch.no_grad():
-            if all(multiplies(layer) for layer in layers):
-                product: Product | OwnProduct = Product(layers)
-            else:
-                (only,) = layers
-                product = OwnProduct(only)
-            for part, (name, layer) in enumerate(zip(names, layers, strict=True)):
-                owner, _, child = name.rpartition(".")
-                setattr(self._model.get_submodule(owner), child, Layer(product, part, layer))
-        self._names[product] = names
+    def _replace(self, product: Product | OwnProduct, names: Sequence[str]) -> None:
+        self._names[product] = names  # first: what stands in the model is always switched
+        for part, name in enumerate(names):
+            owner, _, child = name.rpartition(".")
+            stands_in = Layer(product, part, self._model.get_submodule(name))
+            setattr(self._model.get_submodule(owner), child, stands_in)
 
+
+_HALF_SWITCHED: LoraWeights = {}
+"""What is in use while a switch takes place, and after one that was interrupted."""
 
 _CHANGES_THE_FORMULA = (
     "use_dora",
@@ -146,11 +147,13 @@ _CHANGES_THE_FORMULA = (
 
 
 def _fits(layer: Any, a: torch.Tensor, b: torch.Tensor) -> bool:
-    return (
-        layer.weight.dim() == 2
-        and a.shape[0] == b.shape[1]
-        and as_rows(layer).shape == (b.shape[0], a.shape[1])
-    )
+    if isinstance(layer, Layer):
+        outputs, inputs = layer.out_features, layer.in_features
+    elif layer.weight.dim() == 2:
+        outputs, inputs = as_rows(layer).shape
+    else:
+        return False
+    return a.shape[1] == inputs and b.shape == (outputs, a.shape[0])
 
 
 def _misfit(directory: Path, tensor: str, model: Any) -> DamagedAdapterError:

@@ -7,6 +7,7 @@ docs/performance.md.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
+
+from plum_langchain.errors import ModelNotFoundError
 
 LowRank = tuple[torch.Tensor, torch.Tensor]
 """A (r, in) and B (r, out) of one layer, B scaled: the layer is to make x W^T + x A^T B."""
@@ -98,10 +101,10 @@ class Product:
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        rows = [as_rows(layer) for layer in layers]
+        rows = [as_rows(layer).detach() for layer in layers]
         self._sizes = [len(part) for part in rows]
         self._packs = rows[0].device.type == "cpu" and _packs(rows[0].dtype)
-        self._weight = self._laid_out(torch.cat(rows))
+        self._weight = self._laid_out(rows[0] if len(rows) == 1 else torch.cat(rows))
         self._bias: torch.Tensor | None = None
         if any(layer.bias is not None for layer in layers):
             biases = [layer.bias for layer in layers]
@@ -166,13 +169,25 @@ class Product:
         return _packed(rows) if self._packs else rows
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What can be told of a layer's weight or bias without having it.
+
+    It is no tensor, so that who computes with it gets an error; torch multiplies by tensors without
+    data as if they had some.
+    """
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+
 class Layer(torch.nn.Module):
     """Stands in a model for a linear layer whose product is computed elsewhere.
 
-    Its weight is a tensor without data, for those who ask for its shape or dtype.
-
     Args:
-        product: What computes it.
+        product: What computes it. Of an `OwnProduct`, weight and bias are here as before; of others
+            only their outlines, the weight's as torch's Linear has it.
         part: Which of the product's layers it is.
         like: The layer it stands for.
     """
@@ -180,8 +195,11 @@ class Layer(torch.nn.Module):
     def __init__(self, product: Product | OwnProduct, part: int, like: Any) -> None:
         super().__init__()
         self.product, self.part = product, part
-        self.weight = torch.empty_like(as_rows(like), device="meta")
-        self.out_features, self.in_features = self.weight.shape
+        self.out_features, self.in_features = as_rows(like).shape
+        bias = getattr(like, "bias", None)
+        own = isinstance(product, OwnProduct)
+        self.weight = like.weight if own else _outline(as_rows(like))
+        self.bias = bias if own or bias is None else _outline(bias)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # as in torch's Linear
         """From (..., in) to (..., out); without gradients."""
@@ -189,8 +207,20 @@ class Layer(torch.nn.Module):
 
 
 def multiplies(layer: Any) -> bool:
-    """Whether a layer does no more than multiply by its weights and add its bias."""
-    return type(layer) in (torch.nn.Linear, Conv1D) and layer.weight.is_floating_point()
+    """Whether a layer does no more than multiply by its weights and add its bias.
+
+    One with hooks or a forward of its own may do more, as accelerate's have; tensors of another
+    type than torch's, as quantized ones, may not be what they seem.
+    """
+    return (
+        type(layer) in (torch.nn.Linear, Conv1D)
+        and type(layer.weight) is torch.nn.Parameter
+        and type(layer.weight.data) is torch.Tensor
+        and layer.weight.is_floating_point()
+        and "forward" not in vars(layer)
+        and not layer._forward_pre_hooks
+        and not layer._forward_hooks
+    )
 
 
 def as_rows(layer: Any) -> torch.Tensor:
@@ -202,35 +232,67 @@ def as_rows(layer: Any) -> torch.Tensor:
 def siblings(model: Any) -> list[list[str]]:
     """The names of the layers that multiply, those that are given the same input together.
 
-    Found by watching a causal LM read one token.
+    Found by watching a causal LM read one token; a layer that isn't called then is left out, for
+    its weights may be used in other ways. So is one that shares its weights with another module,
+    which would keep them in memory beside the product's; but not the output matrix, for which it is
+    worth it.
+
+    Raises:
+        ModelNotFoundError: the model can't read a token.
     """
-    layers = {name: module for name, module in model.named_modules() if multiplies(module)}
-    calls: list[tuple[str, torch.Tensor | None]] = []  # holds the inputs, so that none is reused
+    layers = _of_their_own(model)
+    calls: list[tuple[str, bool]] = []  # of which layer; whether with the input of the one before
+    last: tuple[torch.Tensor, torch.Tensor] | None = None  # that input, and a copy of what it was
+
+    def watch(name: str, args: tuple[Any, ...]) -> None:
+        nonlocal last
+        given = args[0] if args else None
+        same = last is not None and given is last[0] and torch.equal(given, last[1])
+        calls.append((name, same))
+        if not same:
+            last = None if given is None else (given, given.clone())
+
     hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, args, name=name: calls.append((name, args[0] if args else None))
-        )
+        layer.register_forward_pre_hook(lambda _, args, name=name: watch(name, args))
         for name, layer in layers.items()
     ]
     try:
         with torch.inference_mode():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    except Exception as error:  # whatever a model pleases
+        raise ModelNotFoundError(
+            f"{type(model).__name__} could not read a single token ({error}); give a causal "
+            "language model that is asked with input_ids alone"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()
-    called = [name for name, _ in calls]
+    times = Counter(name for name, _ in calls)
     groups: list[list[str]] = []
-    before: torch.Tensor | None = None
-    for name, given in calls:
-        if called.count(name) > 1:
-            before = None
-        elif given is not None and given is before:
+    joins = False  # whether the group before may take in another
+    for name, same in calls:
+        if times[name] == 1 and joins and same:
             groups[-1].append(name)
-        else:
+        elif [name] not in groups:
             groups.append([name])
-            before = given
-    grouped = {name for group in groups for name in group}
-    return [*groups, *([name] for name in layers if name not in grouped)]
+        joins = times[name] == 1
+    return groups
+
+
+def _of_their_own(model: Any) -> dict[str, Any]:
+    """The layers that multiply by weights nobody else has, and the output matrix."""
+    places = list(model.named_modules(remove_duplicate=False))
+    owners = Counter(weight for _, module in places for weight in module._parameters.values())
+    output = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in places
+        if multiplies(module) and (module is output or owners[module.weight] == 1)
+    }
+
+
+def _outline(tensor: torch.Tensor) -> Outline:
+    return Outline(tensor.shape, tensor.dtype, tensor.device)
 
 
 def _packed(rows: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from plum_langchain.errors import (
     WrongBaseModelError,
 )
 from plum_langchain.models import Engine, Sampling, resolve_model
+from plum_langchain.models.lora import LoraSwitch
 from plum_langchain.models.products import Layer, Merged, Product
 from tests.tiny import save_tiny_model
 from tests.unit_tests.learning.learnable import peft_answer
@@ -128,6 +129,25 @@ def test_one_adapter_at_a_time_is_enough(shelf: Shelf, merge: bool) -> None:
         assert reply(engine, shelf.refs[user]) == TOLD[user]
         assert engine.attached == [shelf.refs[user].name]
         assert reply(engine, None) == base
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_room_is_made_before_an_adapter_is_loaded(
+    shelf: Shelf, merge: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are never more in memory than may be, not for a moment."""
+    engine = shelf.engine(max_adapters=1, merge=merge)
+    reply(engine, shelf.refs["ana"])
+    anas = weakref.ref(weights_in_use(engine))
+    load, held = LoraSwitch.load, []
+
+    def watched(switch: LoraSwitch, directory: Path) -> Any:
+        held.append(anas() is not None)
+        return load(switch, directory)
+
+    monkeypatch.setattr(LoraSwitch, "load", watched)
+    assert reply(engine, shelf.refs["bo"]) == TOLD["bo"]
+    assert held == [False]
 
 
 def test_dropping_a_user_detaches_all_their_generations_and_nobody_else_s(

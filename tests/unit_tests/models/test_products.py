@@ -1,5 +1,6 @@
 """Layers of the same input as one product, packed or not: what each makes stays what it is."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,17 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from plum_langchain.errors import ModelNotFoundError
 from plum_langchain.models import products
-from plum_langchain.models.products import Layer, LowRank, OwnProduct, Product, siblings
+from plum_langchain.models.lora import LoraSwitch
+from plum_langchain.models.products import (
+    Layer,
+    LowRank,
+    OwnProduct,
+    Product,
+    multiplies,
+    siblings,
+)
 
 WIDTH = 12
 
@@ -142,12 +152,78 @@ def test_a_layer_that_does_more_than_its_product_still_does(merge: bool) -> None
 
 
 def test_a_layer_in_a_model_tells_its_shape_and_has_no_weights_of_its_own() -> None:
-    stands_in = Layer(Product([layer("sideways").bfloat16()]), 0, layer("sideways").bfloat16())
+    like = layer("sideways").bfloat16()
+    stands_in = Layer(Product([like]), 0, like)
     assert stands_in.weight.shape == (20, WIDTH)
-    assert stands_in.weight.dtype == torch.bfloat16
+    assert stands_in.bias.shape == (20,)
+    assert stands_in.weight.dtype == stands_in.bias.dtype == torch.bfloat16
+    assert stands_in.weight.device == torch.device("cpu")
     assert (stands_in.in_features, stands_in.out_features) == (WIDTH, 20)
     assert not list(stands_in.parameters())
     assert not list(stands_in.buffers())
+
+
+def test_who_multiplies_by_the_weight_of_a_layer_in_a_model_gets_an_error() -> None:
+    """Not what happens to be in memory, as with a tensor on the meta device."""
+    stands_in = Layer(Product([layer("bias")]), 0, layer("bias"))
+    with pytest.raises(TypeError, match="must be Tensor, not Outline"):
+        torch.nn.functional.linear(torch.randn(3, WIDTH), stands_in.weight)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_weights_are_in_memory_once(number: int, layout: str) -> None:
+    layers = [layer("bias"), layer("bias", 8)][:number]
+    kept = weakref.ref(layers[0].weight)
+    address = layers[0].weight.data_ptr()
+    product = Product(layers)
+    if layout == "rows" and number == 1:
+        assert product._weight.data_ptr() == address
+    del layers
+    assert kept() is None
+
+
+# -- which layers multiply ---------------------------------------------------------------------
+
+
+class OfAnotherType(torch.Tensor):
+    """As quantized weights are."""
+
+
+def another_type() -> torch.nn.Linear:
+    made = torch.nn.Linear(WIDTH, 20)
+    made.weight = torch.nn.Parameter(made.weight.detach().as_subclass(OfAnotherType))
+    return made
+
+
+def offloaded() -> torch.nn.Linear:
+    """As accelerate does it: the layer's own forward is wrapped."""
+    made = torch.nn.Linear(WIDTH, 20)
+    made.forward = lambda x: torch.nn.functional.linear(x, made.weight, made.bias)  # type: ignore[method-assign]
+    return made
+
+
+def with_a_hook(kind: str) -> torch.nn.Linear:
+    made = torch.nn.Linear(WIDTH, 20)
+    getattr(made, kind)(lambda *_: None)
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Doubling(WIDTH, 20),
+        lambda: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(WIDTH, 20)),
+        another_type,
+        offloaded,
+        lambda: with_a_hook("register_forward_hook"),
+        lambda: with_a_hook("register_forward_pre_hook"),
+        lambda: torch.nn.Embedding(WIDTH, 20),
+        lambda: torch.nn.Conv1d(WIDTH, 20, 1),
+    ],
+)
+def test_what_may_do_more_than_multiply_is_left_alone(make: Callable[[], Any]) -> None:
+    assert not multiplies(make())
+    assert multiplies(torch.nn.Linear(WIDTH, 20))
 
 
 # -- which are siblings ------------------------------------------------------------------------
@@ -155,9 +231,9 @@ def test_a_layer_in_a_model_tells_its_shape_and_has_no_weights_of_its_own() -> N
 SMALL: dict[str, Any] = {"vocab_size": 50, "num_hidden_layers": 2}
 
 
-def llama() -> Any:
+def llama(**changes: Any) -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(**SMALL, **sizes)).eval()
+    return LlamaForCausalLM(LlamaConfig(**SMALL, **sizes, **changes)).eval()
 
 
 def gpt2() -> Any:
@@ -183,25 +259,56 @@ def test_siblings_are_the_layers_that_are_given_the_same_input(
 
 
 class Odd(torch.nn.Module):
-    """A layer that is used twice, one that never is, and one whose input is named."""
+    """Reads a token in odd ways, and a product that is right for all of its layers has none."""
 
     device = torch.device("cpu")
 
     def __init__(self) -> None:
         super().__init__()
         self.embed = torch.nn.Embedding(4, WIDTH)
-        self.twice = torch.nn.Linear(WIDTH, WIDTH)
-        self.never = torch.nn.Linear(WIDTH, WIDTH)
-        self.named = torch.nn.Linear(WIDTH, WIDTH)
+        for name in ("twice", "never", "named", "by_weight", "first", "second", "third"):
+            self.add_module(name, torch.nn.Linear(WIDTH, WIDTH))
+        self.tied = torch.nn.Linear(WIDTH, WIDTH)
+        self.tied.weight = self.by_weight.weight
+        self.again = self.at_two_places = torch.nn.Linear(WIDTH, WIDTH)
+
+    def get_output_embeddings(self) -> None:
+        return None
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         x = self.embed(input_ids)
-        made: torch.Tensor = self.twice(x) + self.twice(x) + self.named(input=x)
+        made = self.twice(x) + self.first(x) + self.twice(x) + self.named(input=x)
+        made += torch.nn.functional.linear(x, self.by_weight.weight) + self.tied(x)
+        made += self.again(x) + self.at_two_places(x) + self.second(x)
+        x.mul_(2)  # the same tensor is another input now
+        made += self.third(x)
         return made
 
 
-def test_a_layer_used_otherwise_is_alone() -> None:
-    assert sorted(siblings(Odd())) == [["named"], ["never"], ["twice"]]
+def test_a_layer_used_otherwise_is_alone_or_left_out() -> None:
+    """Of what is given the same: one is called more than once, one by name, one after a change."""
+    assert siblings(Odd()) == [["twice"], ["first"], ["named"], ["second"], ["third"]]
+
+
+def test_an_odd_model_computes_the_same_with_its_siblings_replaced() -> None:
+    model, tokens = Odd().requires_grad_(False), torch.tensor([[1, 2, 3]])
+    expected = model(tokens)
+    LoraSwitch(model, siblings(model))
+    torch.testing.assert_close(model(tokens), expected)
+
+
+def test_an_output_matrix_that_is_the_embeddings_too_is_a_product() -> None:
+    model = llama(tie_word_embeddings=True)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert siblings(model)[-1] == ["lm_head"]
+
+
+def test_a_model_that_reads_no_token_is_refused() -> None:
+    model = llama()
+    model.model.embed_tokens = torch.nn.Linear(3, 3)
+    with pytest.raises(ModelNotFoundError, match="LlamaForCausalLM could not read a single token"):
+        siblings(model)
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 # -- whether to pack ---------------------------------------------------------------------------
@@ -215,7 +322,10 @@ def test_operators_that_are_missing_or_wrong_are_not_used(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(products, "_packed", missing)
     assert not tried(torch.float32)
+    monkeypatch.undo()
 
+    if not tried(torch.float32):
+        pytest.skip("this build of torch doesn't multiply by packed weights")
     packed = torch.ops.mkldnn._reorder_linear_weight
     monkeypatch.setattr(products, "_packed", lambda rows: packed(rows.flip(0), 1))
     assert not tried(torch.float32)
