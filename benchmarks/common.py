@@ -14,6 +14,7 @@ from plum_langchain.models import ResolvedModel
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
 
 PAPER = LearningSettings(
+    recite=False,
     packed=False,
     upper_layers=1.0,
     epochs=10,

@@ -47,6 +47,8 @@ from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine, LoadedModel, load_model, resolve_model
 from plum_langchain.questions import question_maker
 from plum_langchain.session import Question, Session
+from plum_langchain.verdicts import Judge
+from plum_langchain.verdicts.pairs import shipped_pairs
 
 ARMS = ("trl", "plain", "default")
 
@@ -248,6 +250,8 @@ def _examine(
     engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype="float32"))
     graded = []
     for user_id, asked, place in learned:
+        # Fitted on nobody who is examined: the shipped pairs are of ana and bo.
+        judge = Judge(engine, [pair for pair in shipped_pairs() if pair.of != user_id])
 
         def copy(directory: Path, place: Path = place) -> None:
             for name in (WEIGHTS, CONFIG):
@@ -257,6 +261,7 @@ def _examine(
         for question in asked:
             given = answer(
                 engine,
+                judge,
                 recalled,
                 question.question,
                 memory="parametric",

@@ -34,6 +34,7 @@ from plum_langchain.settings import (
     QuestionSettings,
     ServingSettings,
 )
+from plum_langchain.verdicts import Judge
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.base import BaseScheduler
@@ -99,6 +100,7 @@ class Plum:
         self.journal = Journal(self.home.journal_url, self.settings)
         self.adapters = AdapterStore(self.home.adapters)
         self.engine = Engine(self.resolved, self.adapters, self.serving)
+        self._judge = Judge(self.engine)
         """Serves chats; its model is loaded at the first request."""
         self._model = model
         self._questions = questions
@@ -330,6 +332,7 @@ class Plum:
             recalled = self.memory_named(memory, k=k).recall(user_id, question)
         return answer(
             self.engine,
+            self._judge,
             recalled,
             question,
             memory=memory,

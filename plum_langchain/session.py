@@ -22,7 +22,7 @@ POSITIVE_KINDS: frozenset[Kind] = frozenset({"yes", "open"})
 CLOSED_KINDS: frozenset[Kind] = frozenset({"yes", "no_same_slot", "no_adjacent"})
 
 UNKNOWN_ANSWER = "We never talked about that."
-"""What the adapted model is taught to answer to an open question about something never told."""
+"""What the adapted model is taught to answer about something never told."""
 
 MAX_ID_LENGTH = 512
 
@@ -97,6 +97,16 @@ class Question:
     def closed(self) -> bool:
         """Whether the answer is Yes or No."""
         return self.kind in CLOSED_KINDS
+
+    @property
+    def recital(self) -> str:
+        """The reply that brings back the fact itself, or says that there is none.
+
+        Where the statement behind a question isn't known, the answer.
+        """
+        if self.kind in ("no_adjacent", "open_unknown"):
+            return UNKNOWN_ANSWER
+        return self.statement or self.answer
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ class LearningSettings:
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     replay_per_batch: int = 4  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
+    # Teach the fact behind each question as its reply ("Your bakery is closed on Mondays."): other
+    # questions about it bring it back then, and Yes or No is judged from that. If not, the bare
+    # answer (PLUM). Measured: docs/experiments.md, "Recite, then judge".
+    recite: bool = True
     system_prompt: str | None = SYSTEM_PROMPT
     max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer are left out
     packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`

@@ -20,7 +20,7 @@ def ask(
         int, typer.Option("--k", min=1, metavar="N", help="Exchanges that Chroma recalls.")
     ] = 3,
     yes_no: Annotated[
-        bool, typer.Option("--yes-no", help="Score Yes against No instead of generating text.")
+        bool, typer.Option("--yes-no", help="Answer Yes or No, with its probability.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

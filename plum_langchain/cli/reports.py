@@ -87,7 +87,8 @@ def _states(counts: Mapping[str, int]) -> str:
 def show_answer(answer: "Answer") -> None:
     """The answer on standard output; what it took, for a person watching, on standard error."""
     likely = f" (p = {answer.yes:.2f})" if answer.yes is not None else ""
-    show(answer.text + likely)
+    because = f": {answer.recited}" if answer.recited is not None else ""
+    show(answer.text + likely + because)
     if sys.stderr.isatty():
         weights = f"generation {answer.generation}" if answer.generation else "base model"
         say(

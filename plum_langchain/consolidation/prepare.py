@@ -80,7 +80,7 @@ def _short_enough(questions: Iterable[Question], encoder: Encoder) -> list[Quest
     kept = []
     for question in questions:
         try:
-            encoder.encode(question.question, question.answer)
+            encoder.encode_question(question)
         except QuestionTooLongError:
             continue
         kept.append(question)

@@ -13,7 +13,10 @@ BOOTSTRAP_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Graded:
-    """One answer with its grade. `prompt_tokens` and `seconds` are what it cost."""
+    """One answer with its grade.
+
+    `prompt_tokens` and `seconds` are what it cost; `recited` is what Yes or No was judged from.
+    """
 
     user_id: str
     session_id: str
@@ -25,6 +28,7 @@ class Graded:
     p_yes: float | None
     prompt_tokens: int
     seconds: float
+    recited: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ def grade(user_id: str, question: ExamQuestion, given: Answer) -> Graded:
         p_yes=given.yes,
         prompt_tokens=given.prompt_tokens,
         seconds=given.seconds,
+        recited=given.recited,
     )
 
 

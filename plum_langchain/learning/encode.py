@@ -107,6 +107,7 @@ class Encoder:
         system_prompt: Put before every question; None leaves it to the template.
         weights: Of the tokens of question and answer, and of all others. PLUM weighs question and
             answer lambda, the rest 1 (arXiv 2411.13405, section 3).
+        recite: Answer questions by the fact behind them (`Question.recital`).
         max_tokens: Longer samples are refused.
 
     Raises:
@@ -119,11 +120,13 @@ class Encoder:
         *,
         system_prompt: str | None,
         weights: LossWeights,
+        recite: bool = False,
         max_tokens: int = 512,
     ) -> None:
         self.template = ChatTemplate(tokenizer)
         self.system_prompt = system_prompt
         self.weights = weights
+        self.recite = recite
         self.max_tokens = max_tokens
         self.frame = find_frame(self.template, system_prompt)
 
@@ -172,9 +175,14 @@ class Encoder:
         size = len(ids) if weights[-1] else answer_end
         return Sample(tuple(ids[:size]), tuple(weights[:size]), answer_start, answer_end)
 
+    def encode_question(self, question: Question) -> Sample:
+        """`encode` of a question with the reply that is to be taught."""
+        reply = question.recital if self.recite else question.answer
+        return self.encode(question.question, reply)
+
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
-        """`encode` for each question."""
-        return [self.encode(question.question, question.answer) for question in questions]
+        """`encode_question` for each."""
+        return [self.encode_question(question) for question in questions]
 
 
 def encoder_for(tokenizer: Any, settings: LearningSettings) -> Encoder:
@@ -189,5 +197,6 @@ def encoder_for(tokenizer: Any, settings: LearningSettings) -> Encoder:
         weights=LossWeights(
             settings.answer_weight, settings.question_weight, settings.frame_weight
         ),
+        recite=settings.recite,
         max_tokens=settings.max_sample_tokens,
     )

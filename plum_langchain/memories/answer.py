@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from plum_langchain.memories.base import Recalled, Snippet, with_snippets
 from plum_langchain.models import Engine, Sampling
-from plum_langchain.session import Session
+from plum_langchain.session import UNKNOWN_ANSWER, Session
+from plum_langchain.verdicts import Judge
 
 
 @dataclass(frozen=True)
@@ -13,8 +14,8 @@ class Answer:
     """What came back for one question.
 
     `yes` is P(Yes) / (P(Yes) + P(No)) for a closed question (then `text` is the likelier word)
-    and None for an open one. `seconds` covers recall and generation; `sources` are the snippets
-    put into the prompt.
+    and None for an open one; `recited` is what the memory brought back to judge it by, if it did.
+    `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
     """
 
     text: str
@@ -24,10 +25,12 @@ class Answer:
     memory: str
     generation: int | None
     sources: tuple[str, ...] = ()
+    recited: str | None = None
 
 
 def answer(
     engine: Engine,
+    judge: Judge,
     recalled: Recalled,
     question: str,
     *,
@@ -41,11 +44,12 @@ def answer(
 
     Args:
         engine: What generates.
+        judge: Of the verdict on what an adapter that was taught to recite brings back.
         recalled: What the memory contributes.
         question: In the user's voice.
         memory: The memory's name, for the answer.
         system_prompt: The one adapters were trained with.
-        closed: Score Yes against No instead of generating.
+        closed: Yes or No: judged from what is recited, else scored against each other.
         started: `time.perf_counter()` from before recalling.
         max_new_tokens: Bound of an open answer.
     """
@@ -53,11 +57,19 @@ def answer(
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
     yes: float | None = None
-    if closed:
-        yes, prompt_tokens = engine.yes_probability(messages, recalled.adapter)
+    recited: str | None = None
+    adapter = recalled.adapter
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    if closed and adapter is not None and engine.manifest(adapter).settings.get("recite"):
+        reply = engine.chat(messages, adapter, sampling)
+        recited, prompt_tokens = reply.text.strip(), reply.prompt_tokens
+        yes = _verdict(judge, recited, question)
+        text = "Yes" if yes > 0.5 else "No"
+    elif closed:
+        yes, prompt_tokens = engine.yes_probability(messages, adapter)
         text = "Yes" if yes > 0.5 else "No"
     else:
-        reply = engine.chat(messages, recalled.adapter, Sampling(max_new_tokens=max_new_tokens))
+        reply = engine.chat(messages, adapter, sampling)
         text, prompt_tokens = reply.text.strip(), reply.prompt_tokens
     return Answer(
         text=text,
@@ -65,9 +77,20 @@ def answer(
         prompt_tokens=prompt_tokens,
         seconds=time.perf_counter() - started,
         memory=memory,
-        generation=recalled.adapter.generation if recalled.adapter else None,
+        generation=adapter.generation if adapter else None,
         sources=tuple(snippet.text for snippet in recalled.snippets),
+        recited=recited,
     )
+
+
+def _verdict(judge: Judge, recited: str, question: str) -> float:
+    """P(Yes), from what was recited."""
+    if recited == UNKNOWN_ANSWER:
+        return 0.0
+    bare = recited.rstrip(".!").casefold()  # of a question whose fact its maker didn't know
+    if bare in ("yes", "no"):
+        return float(bare == "yes")
+    return judge.probability(recited, question)
 
 
 def whole_session(session: Session) -> Recalled:

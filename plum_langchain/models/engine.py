@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.adapters import AdapterRef, AdapterStore
+from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
 from plum_langchain.learning.randomness import set_aside
 from plum_langchain.learning.template import ChatTemplate, Message
@@ -24,6 +24,8 @@ from plum_langchain.models.resolve import ResolvedModel
 from plum_langchain.settings import ServingSettings
 
 if TYPE_CHECKING:
+    import torch
+
     from plum_langchain.models.lora import LoraSwitch, LoraWeights
 
 
@@ -71,7 +73,7 @@ class Engine:
         self._lock = threading.RLock()
         self._base: LoadedModel | None = None
         self._switch: LoraSwitch | None = None
-        self._attached: OrderedDict[str, tuple[AdapterRef, LoraWeights]] = OrderedDict()
+        self._attached: OrderedDict[str, tuple[AdapterRef, Manifest, LoraWeights]] = OrderedDict()
 
     @property
     def base(self) -> LoadedModel:
@@ -98,6 +100,15 @@ class Engine:
         """Names of the attached adapters, least recently used first."""
         with self._lock:
             return list(self._attached)
+
+    def manifest(self, adapter: AdapterRef) -> Manifest:
+        """What a generation says of itself.
+
+        Raises:
+            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+        """
+        with self._activated(adapter):
+            return self._attached[adapter.name][1]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's own tokenizer makes of `text`."""
@@ -174,6 +185,43 @@ class Engine:
                 assert log_p is not None
                 scores.append(log_p[range(len(tokens)), tokens].sum())
         return float(torch.stack(scores).softmax(0)[0]), len(start_ids)
+
+    def states(
+        self, chats: Sequence[Sequence[Message]], layers: Sequence[int]
+    ) -> "dict[int, torch.Tensor]":
+        """What layers of the base model make of chats, at the place where a reply would begin.
+
+        Args:
+            chats: Read in batches, without an adapter.
+            layers: 1 is the first.
+
+        Returns:
+            For each layer (n, hidden size), float32, on the CPU.
+        """
+        import torch
+
+        prompts = [self._chat_ids(chat) for chat in chats]
+        for prompt in prompts:
+            self._room(prompt)
+        pad = self.base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
+        found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+        for start in range(0, len(prompts), _BATCH):
+            batch = prompts[start : start + _BATCH]
+            length = max(map(len, batch))
+            ids = torch.tensor([one + [pad] * (length - len(one)) for one in batch])
+            mask = torch.tensor([[1] * len(one) + [0] * (length - len(one)) for one in batch])
+            last = torch.tensor([len(one) - 1 for one in batch])
+            with self._activated(None) as model, torch.inference_mode():
+                hidden = model(
+                    input_ids=ids.to(self.base.device),
+                    attention_mask=mask.to(self.base.device),
+                    output_hidden_states=True,
+                    use_cache=False,
+                    logits_to_keep=1,
+                ).hidden_states
+                for layer, kept in found.items():
+                    kept.append(hidden[layer].cpu()[torch.arange(len(batch)), last].float())
+        return {layer: torch.cat(kept) for layer, kept in found.items()}
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -284,19 +332,22 @@ class Engine:
             while len(self._attached) >= self._settings.max_adapters:
                 switch.use(None)  # else it would hold what is let go
                 self._attached.popitem(last=False)
-            self._attached[adapter.name] = adapter, switch.load(adapter.path)
+            self._attached[adapter.name] = adapter, manifest, switch.load(adapter.path)
         self._attached.move_to_end(adapter.name)
-        return self._attached[adapter.name][1]
+        return self._attached[adapter.name][2]
 
     def drop(self, owner: str) -> None:
         """Let go of every generation of a user (after forgetting)."""
         with self._lock:
             if self._switch is not None:
                 self._switch.use(None)
-            for name, (ref, _) in list(self._attached.items()):
+            for name, (ref, _, _) in list(self._attached.items()):
                 if ref.owner == owner:
                     del self._attached[name]
 
+
+_BATCH = 16
+"""Chats read at once; more of them are no quicker on a CPU."""
 
 _GREEDY_BELOW = 1e-5
 """Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""

@@ -4,7 +4,8 @@ The schema is shared by `LLMQuestions`, which asks a model for it, and `Recorded
 reads what was recorded with the example chats.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -79,20 +80,41 @@ def questions_from_facts(
 
 
 def questions_from_list(
-    lines: Iterable[PlainQuestion], session: Session, *, learn_assistant: bool
+    lines: Iterable[PlainQuestion],
+    facts: Sequence[Fact],
+    session: Session,
+    *,
+    learn_assistant: bool,
 ) -> list[Question]:
     """The paper's list, with open questions about what was never raised; not balanced yet.
 
-    Without `learn_assistant`, a question is left out if only the assistant's turns answer it.
+    Without `learn_assistant`, a question is left out if only the assistant's turns answer it. The
+    fact behind a question is the one of its turns that has most words with it in common; without
+    `facts` it isn't known.
     """
     questions: list[Question] = []
     for line in lines:
         roles = {session.turns[i].role for i in line.evidence if i < len(session.turns)}
         if learn_assistant or roles != {"assistant"}:
-            questions.append(line.as_question())
+            told = _statement_behind(line, facts)
+            questions.append(replace(line.as_question(), statement=told))
             if line.kind == "no_adjacent":
                 questions += open_unknown(line.question)
     return questions
+
+
+def _statement_behind(line: PlainQuestion, facts: Sequence[Fact]) -> str | None:
+    if line.kind == "no_adjacent":
+        return None
+    asked = content_words(f"{line.question} {line.answer}")
+
+    def common(fact: Fact) -> int:
+        said = content_words(fact.statement)
+        return sum(any(alike(word, other) for other in said) for word in asked)
+
+    of_its_turns = [fact for fact in facts if fact.turn in line.evidence]
+    best = max(of_its_turns, key=common, default=None)
+    return best.statement if best is not None and common(best) else None
 
 
 def answer_in_chat(answer: str, session: Session) -> bool:

@@ -125,7 +125,7 @@ class LLMQuestions:
             questions = questions_from_facts(facts, absent, learn_assistant=learn_assistant)
         else:
             lines = [q for q in _PLAIN_LIST.validate_python(data) if _plain_is_good(q, session)]
-            questions = questions_from_list(lines, session, learn_assistant=learn_assistant)
+            questions = questions_from_list(lines, (), session, learn_assistant=learn_assistant)
         _check_balance(questions)
         return balance(
             questions, seed=self.settings.seed, max_questions=self.settings.max_questions

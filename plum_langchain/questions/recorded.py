@@ -60,7 +60,7 @@ class RecordedQuestions:
             )
         learn_assistant = self.settings.learn_assistant
         questions = questions_from_facts(facts, absent, learn_assistant=learn_assistant)
-        questions += questions_from_list(lines, session, learn_assistant=learn_assistant)
+        questions += questions_from_list(lines, facts, session, learn_assistant=learn_assistant)
         try:
             return balance(
                 questions, seed=self.settings.seed, max_questions=self.settings.max_questions

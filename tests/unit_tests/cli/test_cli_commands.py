@@ -40,7 +40,7 @@ def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> No
     after = run("ask", "--user", "ana", "When am I closed?", "--json")
     answer = json.loads(after.stdout)
     assert set(answer) == {
-        *("text", "memory", "generation", "prompt_tokens", "seconds", "sources", "p_yes")
+        *("text", "memory", "generation", "prompt_tokens", "seconds", "sources", "recited", "p_yes")
     }
     assert (answer["memory"], answer["generation"]) == ("parametric", 2)
     assert (answer["sources"], answer["p_yes"]) == ([], None)
@@ -52,7 +52,8 @@ def test_yes_no_scores_instead_of_generating(run: Run, learned: Path) -> None:
     asked = ("ask", "--user", "ana", "Is my bakery closed on Mondays?", "--yes-no")
     answer = json.loads(run(*asked, "--json").stdout)
     assert answer["text"] == ("Yes" if answer["p_yes"] > 0.5 else "No")
-    assert run(*asked).stdout == f"{answer['text']} (p = {answer['p_yes']:.2f})\n"
+    shown = f"{answer['text']} (p = {answer['p_yes']:.2f}): {answer['recited'][:3]}"
+    assert run(*asked).stdout.startswith(shown)
     base = run(*asked, "--memory", "none", "--json")
     assert json.loads(base.stdout)["generation"] is None
     assert base.stderr == ""  # nothing learned was asked for

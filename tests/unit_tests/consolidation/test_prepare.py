@@ -34,7 +34,7 @@ def test_replayed_questions_that_no_longer_fit_are_left_out(open_plum: OpenPlum)
     plum = open_plum()
     add(plum, "ana", "s1")
     plum.consolidate("ana")
-    shorter = open_plum(learning=replace(plum.learning, max_sample_tokens=40))
+    shorter = open_plum(learning=replace(plum.learning, max_sample_tokens=40, recite=False))
     add(shorter, "ana", "s2")
     short = [Question("Am I?", "Yes", "yes"), Question("Is it?", "No", "no_adjacent")]
     assert shorter.consolidate("ana", questions=Questions(s2=short))[0].state == "learned"

@@ -26,6 +26,7 @@ def _open(home: Path, model: Path) -> Any:
         # In float32: the same replies on every processor. All tokens in the loss, so that a model
         # this small says more than "Yes".
         learning=LearningSettings(
+            recite=False,
             rank=4,
             alpha=8,
             upper_layers=1.0,

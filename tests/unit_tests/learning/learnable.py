@@ -28,6 +28,7 @@ FAST = LearningSettings(
     final_learning_rate=1.0,
     patience=None,
     upper_layers=1.0,
+    recite=False,
     dtype="float32",
 )
 """For models of `make_learnable`, at the paper's rank and alpha."""

@@ -1,0 +1,124 @@
+"""How well a verdict can be read from a base model that was shown the right statement.
+
+    python benchmarks/verdicts.py
+
+Every recorded fact of the example chats has three questions answered Yes by it and three answered
+No. The read-out is fitted on one person and tried on another, and fitted on ana and bo (the pairs
+that come with the package) and tried on chidi and dara; the layer is the one that is best between
+ana and bo. It is compared with its parts: words alone
+(which of the question's are in the statement), the model's layer alone, and the model asked in
+words.
+
+    python benchmarks/verdicts.py --write
+
+writes the package's pairs and the read-out for the default model instead.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from common import CHATS
+
+from plum_langchain import ServingSettings
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.evaluation import machine
+from plum_langchain.models import Engine, resolve_model
+from plum_langchain.verdicts import judge
+from plum_langchain.verdicts.head import best_layer, fit
+from plum_langchain.verdicts.pairs import Pair
+from plum_langchain.verdicts.words import NUMBER
+
+PACKAGE = Path(judge.__file__).parent
+TRIALS = ((("ana",), ("bo",)), (("bo",), ("ana",)), (("ana", "bo"), ("chidi", "dara")))
+
+
+def main() -> None:
+    """Measure and print, or write."""
+    arguments = _arguments()
+    resolved = resolve_model(arguments.model)
+    serving = ServingSettings(device="cpu", dtype=arguments.dtype)
+    engine = Engine(lambda: resolved, AdapterStore(Path("no-adapters")), serving)
+    if arguments.write:
+        shipped = pairs_of("ana", "bo")
+        lines = [json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in shipped]
+        (PACKAGE / "pairs.jsonl").write_text("".join(lines), "utf-8")
+        head = judge.fitted(engine, shipped)
+        (PACKAGE / "heads").mkdir(exist_ok=True)
+        for old in (PACKAGE / "heads").iterdir():
+            old.unlink()
+        head.save(PACKAGE / "heads" / judge.Judge(engine).name)
+        print(f"layer {head.layer} of {resolved.id}")
+        return
+    print(f"machine: {json.dumps(machine())}")
+    print("| fitted on | tried on | questions | judged by | right | of Yes | of No |")
+    print("|" + " --- |" * 7)
+    shipped = pairs_of("ana", "bo")
+    features, yes = judge.features_of(engine, shipped)
+    layer, _ = best_layer(features, yes, [pair.of for pair in shipped])
+    for fitted_on, tried_on in TRIALS:
+        _try(engine, layer, fitted_on, tried_on, arguments.asked)
+
+
+def pairs_of(*people: str) -> list[Pair]:
+    """The pairs of example chats."""
+    pairs = []
+    for person in people:
+        for line in (CHATS / f"{person}.jsonl").read_text("utf-8").splitlines():
+            for fact in json.loads(line)["facts"]:
+                for yes, questions in ((True, fact["true"]), (False, fact["false"])):
+                    pairs += [Pair(person, fact["statement"], one, yes) for one in questions]
+    return pairs
+
+
+def _try(
+    engine: Engine, layer: int, fitted_on: Sequence[str], tried_on: Sequence[str], asked: int
+) -> None:
+    pairs, others = pairs_of(*fitted_on), pairs_of(*tried_on)
+    features, yes = judge.features_of(engine, pairs)
+    theirs, right = judge.features_of(engine, others)
+    ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "words alone": lambda x: x[:, -NUMBER:],
+        f"layer {layer} alone": lambda x: x[:, :-NUMBER],
+        "both": lambda x: x,
+    }
+    names = f"| {', '.join(fitted_on)} | {', '.join(tried_on)} | {len(others)} |"
+    for name, of in ways.items():
+        logits = fit(layer, of(features[layer]), yes).logits(of(theirs[layer]))
+        print(f"{names} {name} {_shares(logits > 0, right > 0)}", flush=True)
+    if asked:
+        some = random.Random(0).sample(others, min(asked, len(others)))
+        says = [_asked(engine, pair) for pair in some]
+        truth = torch.tensor([pair.yes for pair in some])
+        names = f"| - | {', '.join(tried_on)} | {len(some)} |"
+        print(f"{names} the model, asked {_shares(torch.tensor(says), truth)}", flush=True)
+
+
+def _asked(engine: Engine, pair: Pair) -> bool:
+    chat = [
+        {"role": "system", "content": pair.statement},
+        {"role": "user", "content": f"{pair.question} Answer Yes or No."},
+    ]
+    return engine.yes_probability(chat, None)[0] > 0.5
+
+
+def _shares(said: torch.Tensor, yes: torch.Tensor) -> str:
+    found = (said == yes).float()
+    return f"| {found.mean():.0%} | {found[yes].mean():.0%} | {found[~yes].mean():.0%} |"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--asked", type=int, default=400, help="questions the model is asked")
+    parser.add_argument("--write", action="store_true", help="the package's pairs and read-out")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
