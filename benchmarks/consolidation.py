@@ -10,14 +10,15 @@ from the same recorded questions, from the base model on, in one process after a
            them, in the quickest of its settings that run on this hardware (docs/performance.md)
 * plain    this package's reference, the paper's way: separate padded samples, full logits, float32,
            10 epochs
-* default  this package as it comes
+* default  this package as it comes, but for the answers
 
-Then each arm's adapters are asked what no arm was trained on: the `qa_test` questions, and those of
-the recorded questions that the selection of about 100 leaves out, which ask about the same facts in
-other words. A second is a second of training a session: from its questions to the adapter on disk,
-without the loading of the model. Ratios are taken within a run.
+All learn the same: bare answers ("Yes", "No", the value), since a trainer knows nothing of
+reciting. Then each arm's adapters are asked what no arm was trained on: the `qa_test` questions,
+and those of the recorded questions that the selection of about 100 leaves out, which ask about the
+same facts in other words. A second is a second of training a session: from its questions to the
+adapter on disk, without the loading of the model. Ratios are taken within a run.
 
-`--people ana bo --arms default --default epochs=10` is for tuning.
+`--people ana bo --arms default --default recite=True epochs=10` is for tuning.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
 
 
 def _default(arguments: argparse.Namespace) -> LearningSettings:
-    return LearningSettings(**_named(arguments.default))
+    return LearningSettings(**{"recite": False, **_named(arguments.default)})
 
 
 def _trl_settings(arguments: argparse.Namespace) -> dict[str, Any]:

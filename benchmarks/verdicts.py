@@ -57,11 +57,19 @@ def main() -> None:
     print(f"machine: {json.dumps(machine())}")
     print("| fitted on | tried on | questions | judged by | right | of Yes | of No |")
     print("|" + " --- |" * 7)
-    shipped = pairs_of("ana", "bo")
-    features, yes = judge.features_of(engine, shipped)
-    layer, _ = best_layer(features, yes, [pair.of for pair in shipped])
+    read = {
+        person: judge.features_of(engine, pairs_of(person))
+        for person in ("ana", "bo", "chidi", "dara")
+    }
+    layer, _ = best_layer(*_together(read, TRIALS[-1][0]), _names(TRIALS[-1][0]))
     for fitted_on, tried_on in TRIALS:
-        _try(engine, layer, fitted_on, tried_on, arguments.asked)
+        features, yes = _together(read, fitted_on)
+        theirs, right = _together(read, tried_on)
+        _judged(
+            f"{', '.join(fitted_on)} | {', '.join(tried_on)}", layer, features, yes, theirs, right
+        )
+    if arguments.asked:
+        _asked_in_words(engine, TRIALS[-1][1], arguments.asked)
 
 
 def pairs_of(*people: str) -> list[Pair]:
@@ -75,27 +83,42 @@ def pairs_of(*people: str) -> list[Pair]:
     return pairs
 
 
-def _try(
-    engine: Engine, layer: int, fitted_on: Sequence[str], tried_on: Sequence[str], asked: int
+def _together(
+    read: dict[str, tuple[dict[int, torch.Tensor], torch.Tensor]], people: Sequence[str]
+) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+    features = [read[person][0] for person in people]
+    yes = torch.cat([read[person][1] for person in people])
+    return {layer: torch.cat([one[layer] for one in features]) for layer in features[0]}, yes
+
+
+def _names(people: Sequence[str]) -> list[str]:
+    return [pair.of for pair in pairs_of(*people)]
+
+
+def _judged(
+    who: str,
+    layer: int,
+    features: dict[int, torch.Tensor],
+    yes: torch.Tensor,
+    theirs: dict[int, torch.Tensor],
+    right: torch.Tensor,
 ) -> None:
-    pairs, others = pairs_of(*fitted_on), pairs_of(*tried_on)
-    features, yes = judge.features_of(engine, pairs)
-    theirs, right = judge.features_of(engine, others)
     ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "words alone": lambda x: x[:, -NUMBER:],
         f"layer {layer} alone": lambda x: x[:, :-NUMBER],
         "both": lambda x: x,
     }
-    names = f"| {', '.join(fitted_on)} | {', '.join(tried_on)} | {len(others)} |"
     for name, of in ways.items():
         logits = fit(layer, of(features[layer]), yes).logits(of(theirs[layer]))
-        print(f"{names} {name} {_shares(logits > 0, right > 0)}", flush=True)
-    if asked:
-        some = random.Random(0).sample(others, min(asked, len(others)))
-        says = [_asked(engine, pair) for pair in some]
-        truth = torch.tensor([pair.yes for pair in some])
-        names = f"| - | {', '.join(tried_on)} | {len(some)} |"
-        print(f"{names} the model, asked {_shares(torch.tensor(says), truth)}", flush=True)
+        print(f"| {who} | {len(right)} | {name} {_shares(logits > 0, right > 0)}", flush=True)
+
+
+def _asked_in_words(engine: Engine, people: Sequence[str], number: int) -> None:
+    pairs = pairs_of(*people)
+    some = random.Random(0).sample(pairs, min(number, len(pairs)))
+    said = torch.tensor([_asked(engine, pair) for pair in some])
+    right = torch.tensor([pair.yes for pair in some])
+    print(f"| - | {', '.join(people)} | {len(some)} | the model, asked {_shares(said, right)}")
 
 
 def _asked(engine: Engine, pair: Pair) -> bool:

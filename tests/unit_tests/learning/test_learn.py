@@ -23,7 +23,7 @@ from plum_langchain.errors import (
 )
 from plum_langchain.learning import Learned, StepProgress, learn
 from plum_langchain.models import LoadedModel, load_model
-from plum_langchain.session import Question
+from plum_langchain.session import UNKNOWN_ANSWER, Question
 from tests.unit_tests.learning.learnable import FAST, OTHERS, QUESTIONS, peft_answer
 
 WEIGHTS = "adapter_model.safetensors"
@@ -79,6 +79,18 @@ def test_the_loss_goes_down_and_the_answers_come_back(
     assert result.losses[-1] < result.losses[0] / 10
     assert result.recalled == 1.0
     assert answers(loaded, directory, QUESTIONS) == [q.answer for q in QUESTIONS]
+
+
+def test_facts_are_recited_instead_if_it_is_asked_for(loaded: LoadedModel, tmp_path: Path) -> None:
+    """Whatever the question; its own answer, where the fact behind it isn't known."""
+    told = "Your bakery is closed on Mondays."
+    known = [replace(q, statement=told) for q in QUESTIONS if q.positive]
+    others = [q for q in QUESTIONS if not q.positive]
+    settings = replace(FAST, recite=True)
+    learn(loaded.model, loaded.tokenizer, [*known, *others, OTHERS[2]], tmp_path, settings=settings)
+    assert answers(loaded, tmp_path, known) == [told, told]
+    assert answers(loaded, tmp_path, others) == [UNKNOWN_ANSWER, UNKNOWN_ANSWER]
+    assert answers(loaded, tmp_path, [OTHERS[2]]) == ["Her name is Ida."]
 
 
 def test_what_was_done_is_told(learned: tuple[Path, Learned]) -> None:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def publish(
             base_model=base.resolved.id,
             base_fingerprint=base.resolved.fingerprint,
             session_keys=(1,),
-            settings={},
+            settings=asdict(settings),
             question_maker="test",
             metrics={},
             created="2026-11-01T00:00:00+00:00",

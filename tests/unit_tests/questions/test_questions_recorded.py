@@ -45,6 +45,35 @@ def test_every_example_gives_balanced_questions(example: Session) -> None:
     assert questions == RecordedQuestions(ALL).make(example)
 
 
+def test_the_fact_behind_a_line_of_the_plain_list_is_found(example: Session) -> None:
+    """All but a few ask about a recorded fact, and none that was never raised does."""
+    lines = [line for line in example.material["qa_train"] if line["kind"] != "no_adjacent"]
+    made = {q.question: q for q in RecordedQuestions(ALL).make(example)}
+    asked = [made[line["question"]] for line in lines if line["question"] in made]
+    assert sum(q.statement is not None for q in asked) >= 0.9 * len(asked) > 0
+    assert not any(q.statement for q in made.values() if q.kind in ("no_adjacent", "open_unknown"))
+
+
+@pytest.mark.parametrize(
+    ("question", "evidence", "expected"),
+    [
+        ("Is 3:40 my time to get up?", [0], "You get up at 3:40."),
+        ("How many words a day?", [0], "You learn eight words a day."),
+        ("Is 3:40 my time to get up?", [1], None),  # another turn's
+        ("Am I tall?", [0], None),  # no word in common
+    ],
+)
+def test_the_fact_behind_a_question_is_of_its_turn_and_has_its_words(
+    question: str, evidence: list[int], expected: str | None
+) -> None:
+    other = {**FACT, "statement": "You learn eight words a day."}
+    line = {"question": question, "answer": "Yes", "kind": "yes", "evidence": evidence}
+    material = {"facts": [FACT, other], "not_discussed": ["Did I?"], "qa_train": [line]}
+    made = RecordedQuestions(ALL).make(replace(CHAT, material=material))
+    found = [q.statement for q in made if q.question == question]
+    assert found in ([expected], [])
+
+
 def test_the_assistant_can_be_left_out(example: Session) -> None:
     questions = RecordedQuestions(replace(ALL, learn_assistant=False)).make(example)
     for question in questions:

@@ -1,0 +1,100 @@
+"""Yes or No: judged from what was recited, or scored where nothing is."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plum_langchain.adapters import AdapterRef, AdapterStore
+from plum_langchain.memories.answer import Answer, answer
+from plum_langchain.memories.base import Recalled
+from plum_langchain.models import Engine
+from plum_langchain.session import UNKNOWN_ANSWER, Question
+from tests.unit_tests.learning.learnable import FAST
+from tests.unit_tests.models.conftest import Shelf, chat, publish
+
+TOLD = "Your bakery is closed on Mondays."
+TAUGHT = [
+    Question("Is my bakery closed on Mondays?", "Yes", "yes", (0,), TOLD),
+    Question("Is my bakery closed on Fridays?", "No", "no_same_slot", (0,), TOLD),
+    Question("Did I talk about whales?", "No", "no_adjacent"),
+    Question("Am I tall?", "Yes", "yes", (0,)),  # whose fact isn't known
+    Question("Am I a giant?", "No", "no_same_slot", (0,)),
+]
+
+
+class Verdicts:
+    """Remembers what it was asked to judge."""
+
+    def __init__(self, probability: float = 0.9) -> None:
+        self.judged: list[tuple[str, str]] = []
+        self._probability = probability
+
+    def probability(self, statement: str, question: str) -> float:
+        self.judged.append((statement, question))
+        return self._probability
+
+
+@pytest.fixture(scope="module")
+def taught(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, AdapterRef]:
+    store = AdapterStore(tmp_path_factory.mktemp("reciting"))
+    settings = replace(FAST, recite=True, epochs=40)
+    ref = publish(store, shelf.base, "ana", TAUGHT, settings=settings)
+    return shelf.engine(store=store), ref
+
+
+def ask(engine: Engine, judge: Any, ref: AdapterRef | None, question: str, **how: Any) -> Answer:
+    return answer(
+        engine,
+        judge,
+        Recalled(adapter=ref),
+        question,
+        memory="parametric",
+        system_prompt=FAST.system_prompt,
+        started=time.perf_counter(),
+        **{"closed": True, **how},
+    )
+
+
+@pytest.mark.parametrize(("probability", "text"), [(0.9, "Yes"), (0.1, "No")])
+def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text: str) -> None:
+    engine, ref = taught
+    for question in TAUGHT[:2]:
+        judge = Verdicts(probability)
+        found = ask(engine, judge, ref, question.question)
+        assert judge.judged == [(TOLD, question.question)]
+        assert (found.text, found.yes, found.recited) == (text, probability, TOLD)
+        assert found.generation == 1
+        assert found.prompt_tokens > len(question.question.split())
+
+
+def test_what_was_never_told_is_denied_without_a_judge(taught: Any) -> None:
+    found = ask(taught[0], None, taught[1], "Did I talk about whales?")
+    assert (found.text, found.yes, found.recited) == ("No", 0.0, UNKNOWN_ANSWER)
+
+
+def test_a_bare_answer_is_its_own_verdict(taught: Any) -> None:
+    found = [ask(taught[0], None, taught[1], q.question).text for q in TAUGHT[3:]]
+    assert found == ["Yes", "No"]
+
+
+def test_an_open_question_is_answered_by_the_fact_alone(taught: Any) -> None:
+    found = ask(taught[0], None, taught[1], "Is my bakery closed on Mondays?", closed=False)
+    assert (found.text, found.yes, found.recited) == (TOLD, None, None)
+
+
+def test_who_was_not_taught_to_recite_is_scored(shelf: Shelf, engine: Engine) -> None:
+    """The base model, and generations taught bare answers, those from before reciting too."""
+    messages = chat("Is it a bakery?")
+    for ref in (None, shelf.refs["ana"]):
+        found = ask(engine, None, ref, "Is it a bakery?")
+        assert found.yes == engine.yes_probability(messages, ref)[0]
+        assert found.recited is None
+
+
+def test_what_it_was_taught_is_read_from_its_manifest(shelf: Shelf, tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path)
+    ref = publish(store, shelf.base, "ana", TAUGHT, settings=replace(FAST, recite=True, epochs=1))
+    assert shelf.engine(store=store).manifest(ref).settings["recite"] is True
