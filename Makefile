@@ -31,13 +31,13 @@ DEMO := demo
 demo: $(READY)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
-	$(BIN)/plum --home $(DEMO)/home compare examples/chats/ana.jsonl \
+	$(BIN)/plum --home $(DEMO)/home compare examples/chats/chidi.jsonl \
 		--questions recorded --sessions 2 --arms floor,retrieval,parametric,hybrid \
 		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
 	@echo
 	@echo 'The picture is $(DEMO)/memories.png, the report $(DEMO)/report.md. Go on with:'
-	@echo '  $(BIN)/plum --home $(DEMO)/home ask --user ana "Where does my twin brother live?"'
-	@echo '  $(BIN)/plum --home $(DEMO)/home chat --user ana'
+	@echo '  $(BIN)/plum --home $(DEMO)/home ask --user chidi "Where is my IELTS test centre?"'
+	@echo '  $(BIN)/plum --home $(DEMO)/home chat --user chidi'
 
 test: lint unit integration
 

@@ -50,7 +50,7 @@ def test_the_fact_behind_a_line_of_the_plain_list_is_found(example: Session) -> 
     lines = [line for line in example.material["qa_train"] if line["kind"] != "no_adjacent"]
     made = {q.question: q for q in RecordedQuestions(ALL).make(example)}
     asked = [made[line["question"]] for line in lines if line["question"] in made]
-    assert sum(q.statement is not None for q in asked) >= 0.9 * len(asked) > 0
+    assert sum(q.statement is not None for q in asked) >= 0.8 * len(asked) > 0
     assert not any(q.statement for q in made.values() if q.kind in ("no_adjacent", "open_unknown"))
 
 
