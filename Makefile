@@ -31,7 +31,7 @@ DEMO := demo
 demo: $(READY)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
-	$(BIN)/plum --home $(DEMO)/home compare examples/chats/chidi.jsonl \
+	OMP_WAIT_POLICY=ACTIVE $(BIN)/plum --home $(DEMO)/home compare examples/chats/chidi.jsonl \
 		--questions recorded --sessions 2 --arms floor,retrieval,parametric,hybrid \
 		--picture $(DEMO)/memories.png --report $(DEMO)/report.md --json $(DEMO)/report.json
 	@echo

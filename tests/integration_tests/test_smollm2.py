@@ -13,7 +13,8 @@ from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation import answer_given
 from plum_langchain.importers import read_sessions
 from plum_langchain.questions import RecordedQuestions
-from tests.tiny import CHATS
+from plum_langchain.verdicts import Judge
+from tests.tiny import CHATS, records
 
 QUESTIONS = QuestionSettings(max_questions=24)
 
@@ -99,3 +100,17 @@ def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
     told = plum.chat_model("ana").invoke("What do you remember about my dog Feijão?").text
     assert "chicken" in told.lower()
     plum.close()
+
+
+def test_a_verdict_on_a_fact_of_someone_the_judge_was_not_fitted_on(
+    learned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the read-out that comes with the package, for this model's very weights."""
+    monkeypatch.setattr("plum_langchain.verdicts.judge.fitted", None)  # to fit would be an error
+    judge = Judge(learned[0].engine)
+    facts = [fact for record in records("chidi")[:6] for fact in record["facts"][::3]]
+    assert len(facts) >= 24
+    yes = [judge.probability(f["statement"], f["true"][0]) > 0.5 for f in facts]
+    no = [judge.probability(f["statement"], f["false"][0]) < 0.5 for f in facts]
+    assert sum(yes) >= 0.7 * len(facts)
+    assert sum(no) >= 0.7 * len(facts)
