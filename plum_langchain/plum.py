@@ -100,8 +100,8 @@ class Plum:
         self.journal = Journal(self.home.journal_url, self.settings)
         self.adapters = AdapterStore(self.home.adapters)
         self.engine = Engine(self.resolved, self.adapters, self.serving)
-        self._judge = Judge(self.engine)
         """Serves chats; its model is loaded at the first request."""
+        self._judge = Judge(self.engine)
         self._model = model
         self._questions = questions
         self._progress = progress

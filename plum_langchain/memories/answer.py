@@ -13,9 +13,9 @@ from plum_langchain.verdicts import Judge
 class Answer:
     """What came back for one question.
 
-    `yes` is P(Yes) / (P(Yes) + P(No)) for a closed question (then `text` is the likelier word)
-    and None for an open one; `recited` is what the memory brought back to judge it by, if it did.
-    `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
+    `yes` is the probability of Yes against No for a closed question (then `text` is the likelier
+    word) and None for an open one; `recited` is what the memory brought back to judge it by, if it
+    did. `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
     """
 
     text: str
@@ -85,7 +85,7 @@ def answer(
 
 def _verdict(judge: Judge, recited: str, question: str) -> float:
     """P(Yes), from what was recited."""
-    if recited == UNKNOWN_ANSWER:
+    if recited in (UNKNOWN_ANSWER, ""):
         return 0.0
     bare = recited.rstrip(".!").casefold()  # of a question whose fact its maker didn't know
     if bare in ("yes", "no"):

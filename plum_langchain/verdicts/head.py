@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 L2 = 0.1
-"""Of the standardised weights. Measured: docs/experiments.md, "A verdict on what was recited"."""
+"""Of the standardised weights. Measured: docs/experiments.md, "Recite, then judge"."""
 
 
 @dataclass(frozen=True)

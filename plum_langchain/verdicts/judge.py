@@ -9,6 +9,7 @@ a base model, on the shipped pairs.
 
 import hashlib
 import logging
+import os
 import threading
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -85,9 +86,12 @@ class Judge:
         head = fitted(self._engine, shipped_pairs())
         directory = _cache()
         directory.mkdir(parents=True, exist_ok=True)
-        aside = directory / f".{self.name}-{threading.get_native_id()}"
-        head.save(aside)
-        aside.replace(directory / self.name)
+        aside = directory / f".{self.name}-{os.getpid()}-{threading.get_native_id()}"
+        try:
+            head.save(aside)
+            aside.replace(directory / self.name)
+        finally:
+            aside.unlink(missing_ok=True)
         return head
 
     @property

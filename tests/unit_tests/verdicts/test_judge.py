@@ -76,6 +76,7 @@ def test_nothing_half_written_is_ever_found(
         patched.setattr("plum_langchain.verdicts.head.Head.save", full)
         with pytest.raises(OSError, match="No space"):
             Judge(engine).probability(STATEMENT, "Is it?")
+    assert not list((cache / "verdicts").iterdir())
     assert 0 < Judge(engine).probability(STATEMENT, "Is it?") < 1
 
 
