@@ -1,6 +1,8 @@
 """The weighted cross-entropy of a batch, token by token."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -53,7 +55,51 @@ def token_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Returns:
         (N,) float32, in nats.
     """
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    nll: torch.Tensor = _SlicedNll.apply(logits, targets)
+    return nll
+
+
+_SLICE = 64
+"""Rows whose float32 probabilities are in memory at once: of all rows of a batch they would be the
+largest tensors of a training step."""
+
+
+class _SlicedNll(torch.autograd.Function):
+    """Cross-entropy that keeps the logits alone for its gradient, p - 1 at the target.
+
+    What it computes on the way has one place, used again and again: pieces of this size that come
+    and go leave the heap full of holes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        highest = logits.amax(-1, keepdim=True).float()
+        total = torch.empty_like(highest)
+        for rows, place in _slices(logits):
+            exponentials = place.copy_(logits[rows]).sub_(highest[rows]).exp_()
+            torch.sum(exponentials, -1, keepdim=True, out=total[rows])
+        log_total = total.log_().add_(highest)
+        ctx.save_for_backward(logits, targets, log_total)
+        return (log_total - logits.gather(1, targets[:, None]).float())[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, targets, log_total = ctx.saved_tensors
+        (upstream,) = gradients
+        gradient = torch.empty_like(logits)
+        for rows, place in _slices(logits):
+            p = place.copy_(logits[rows]).sub_(log_total[rows]).exp_()
+            p[range(len(p)), targets[rows]] -= 1
+            gradient[rows] = p.mul_(upstream[rows, None])
+        return gradient, None
+
+
+def _slices(logits: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Slices of rows, each with the place for as many float32 values."""
+    whole = logits.new_empty((min(_SLICE, len(logits)), logits.shape[1]), dtype=torch.float32)
+    for start in range(0, len(logits), _SLICE):
+        rows = slice(start, min(start + _SLICE, len(logits)))
+        yield rows, whole[: rows.stop - start]
 
 
 def weighted_mean(nll: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

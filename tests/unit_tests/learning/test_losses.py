@@ -43,6 +43,23 @@ def test_it_equals_the_loss_computed_by_hand(number: int, heavy: float) -> None:
         assert float(loss_of(*batch)) == pytest.approx(by_hand(*batch), abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("number", [1, 64, 65, 200])
+def test_losses_and_gradients_are_those_of_cross_entropy(number: int, dtype: torch.dtype) -> None:
+    """Whatever number of rows is computed at once."""
+    logits, targets, weights = tokens(5, number)
+    ours = logits.to(dtype).requires_grad_()
+    theirs = logits.to(dtype).requires_grad_()
+    nll = token_nll(ours, targets)
+    expected = torch.nn.functional.cross_entropy(theirs.float(), targets, reduction="none")
+    assert nll.dtype == torch.float32
+    torch.testing.assert_close(nll, expected)
+    (nll * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_equal_weights_are_plain_cross_entropy() -> None:
     logits, targets, ones = tokens(1, 22, heavy=1.0)
     plain = float(torch.nn.functional.cross_entropy(logits, targets))
