@@ -2,9 +2,10 @@
 
     python benchmarks/step.py --json step.json
 
-Batches of 16 recorded questions of one example session. Each batch is run by every variant in turn,
-in one process; the first ones, in which kernels are prepared, don't count. What the lower layers
-make of a sample is computed before the clock runs, as in all epochs but the first.
+Batches of 16 recorded questions of one example session, with bare answers. Each batch is run by
+every variant in turn, in one process; the first ones, in which kernels are prepared, don't count.
+What the lower layers make of a sample is computed before the clock runs, as in all epochs but the
+first.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def main() -> None:
     session, _ = next(iter(read_sessions(CHATS / "ana.jsonl")))
     questions = question_maker("recorded", QuestionSettings(max_questions=96)).make(session)
     rng = random.Random(0)
-    default = LearningSettings()
+    default = LearningSettings(recite=False)
     picks = [rng.sample(range(len(questions)), default.batch_size) for _ in range(arguments.steps)]
     whole = replace(default, upper_layers=1.0)
     variants: dict[str, tuple[LearningSettings, dict[str, bool]]] = {

@@ -92,7 +92,7 @@ def _learn(seconds: float) -> float:
             base.tokenizer,
             questions,
             Path(place),
-            settings=LearningSettings(epochs=1000, patience=None),
+            settings=LearningSettings(epochs=1000, patience=None, recite=False),
             progress=progress,
             should_stop=lambda: bool(clock) and clock[-1] - clock[0] > seconds,
         )

@@ -5,9 +5,8 @@
 Every recorded fact of the example chats has three questions answered Yes by it and three answered
 No. The read-out is fitted on one person and tried on another, and fitted on ana and bo (the pairs
 that come with the package) and tried on chidi and dara; the layer is the one that is best between
-ana and bo. It is compared with its parts: words alone
-(which of the question's are in the statement), the model's layer alone, and the model asked in
-words.
+ana and bo. It is compared with its parts, words alone (which of the question's are in the
+statement) and the model's layer alone, and with the model asked in words.
 
     python benchmarks/verdicts.py --write
 
@@ -31,7 +30,7 @@ from plum_langchain.models import Engine, resolve_model
 from plum_langchain.verdicts import judge
 from plum_langchain.verdicts.head import best_layer, fit
 from plum_langchain.verdicts.pairs import Pair
-from plum_langchain.verdicts.words import NUMBER
+from plum_langchain.verdicts.words import FEATURES
 
 PACKAGE = Path(judge.__file__).parent
 TRIALS = ((("ana",), ("bo",)), (("bo",), ("ana",)), (("ana", "bo"), ("chidi", "dara")))
@@ -104,8 +103,8 @@ def _judged(
     right: torch.Tensor,
 ) -> None:
     ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "words alone": lambda x: x[:, -NUMBER:],
-        f"layer {layer} alone": lambda x: x[:, :-NUMBER],
+        "words alone": lambda x: x[:, -FEATURES:],
+        f"layer {layer} alone": lambda x: x[:, :-FEATURES],
         "both": lambda x: x,
     }
     for name, of in ways.items():

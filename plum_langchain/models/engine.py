@@ -197,6 +197,10 @@ class Engine:
 
         Returns:
             For each layer (n, hidden size), float32, on the CPU.
+
+        Raises:
+            ChatTemplateError: the template refuses the messages.
+            InvalidInputError: they are longer than the model reads.
         """
         import torch
 

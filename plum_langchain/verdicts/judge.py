@@ -47,7 +47,11 @@ class Judge:
         self._head: Head | None = None
 
     def probability(self, statement: str, question: str) -> float:
-        """That the answer is Yes, if the statement is all that is known."""
+        """That the answer is Yes, if the statement is all that is known; from 0 to 1.
+
+        Raises:
+            ChatTemplateError, InvalidInputError: the model can't read the two (`Engine.states`).
+        """
         import torch
 
         head = self.head
@@ -79,11 +83,11 @@ class Judge:
 
     def _fitted(self) -> "Head":
         logger.warning(
-            "learning once to judge with %s, which takes some minutes for a model of a billion "
-            "parameters",
+            "learning to judge with %s: it reads %d short texts, once",
             self._engine.base.resolved.id,
+            len(pairs := shipped_pairs()),
         )
-        head = fitted(self._engine, shipped_pairs())
+        head = fitted(self._engine, pairs)
         directory = _cache()
         directory.mkdir(parents=True, exist_ok=True)
         aside = directory / f".{self.name}-{os.getpid()}-{threading.get_native_id()}"

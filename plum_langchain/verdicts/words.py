@@ -4,7 +4,7 @@ import re
 
 from plum_langchain.questions.text import alike, content_words, words_of
 
-NUMBER = 9
+FEATURES = 9
 """How many values `overlap` gives."""
 
 # A capital inside a sentence: a name, a weekday, a month; but not "I" and what is made of it.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from plum_langchain import __version__
 from plum_langchain.cli import app
 from plum_langchain.cli.app import MemoryChoice
+from plum_langchain.cli.terminal import plain
 from plum_langchain.memories.base import MEMORY_NAMES
 from plum_langchain.session import Turn
 from tests.unit_tests.cli.conftest import LEARN, Run, contents, states
@@ -52,8 +53,8 @@ def test_yes_no_scores_instead_of_generating(run: Run, learned: Path) -> None:
     asked = ("ask", "--user", "ana", "Is my bakery closed on Mondays?", "--yes-no")
     answer = json.loads(run(*asked, "--json").stdout)
     assert answer["text"] == ("Yes" if answer["p_yes"] > 0.5 else "No")
-    shown = f"{answer['text']} (p = {answer['p_yes']:.2f}): {answer['recited'][:3]}"
-    assert run(*asked).stdout.startswith(shown)
+    shown = f"{answer['text']} (p = {answer['p_yes']:.2f}): {answer['recited']}"
+    assert run(*asked).stdout == plain(shown) + "\n"  # a model this small recites anything
     base = run(*asked, "--memory", "none", "--json")
     assert json.loads(base.stdout)["generation"] is None
     assert base.stderr == ""  # nothing learned was asked for

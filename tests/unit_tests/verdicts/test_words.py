@@ -2,16 +2,16 @@
 
 import pytest
 
-from plum_langchain.verdicts.words import NUMBER, overlap
+from plum_langchain.verdicts.words import FEATURES, overlap
 
 BAKERY = "Your small bakery in Porto opens at 7 and is closed on Mondays."
 SHARE, MISSING, NUMBERS, NEW_NUMBERS, OTHER_NUMBER, SAME_NUMBER, NEW_NAMES, OTHER_NAME, LENGTH = (
-    range(NUMBER)
+    range(FEATURES)
 )
 
 
 def test_there_are_as_many_as_said() -> None:
-    assert len(overlap(BAKERY, "Is it?")) == len(overlap("", "")) == NUMBER
+    assert len(overlap(BAKERY, "Is it?")) == len(overlap("", "")) == FEATURES
 
 
 @pytest.mark.parametrize(
