@@ -20,6 +20,7 @@ PAPER = LearningSettings(
     epochs=10,
     patience=None,
     batch_size=8,
+    tokens_at_once=None,
     replay_per_batch=2,
     answer_weight=10.0,
     question_weight=10.0,

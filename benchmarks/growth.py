@@ -39,7 +39,7 @@ def main() -> None:
         return
     command = [sys.executable, __file__, "--loaded", "--model", arguments.model]
     loaded = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    learning = LearningSettings(patience=None, epochs=arguments.epochs, recite=arguments.recite)
+    learning = LearningSettings(patience=None, epochs=arguments.epochs)
     questions = QuestionSettings(max_questions=arguments.max_questions)
     rows: list[dict[str, Any]] = []
     print("| session | seconds | peak memory, MiB | adapter, bytes |\n| --- | --- | --- | --- |")
@@ -93,7 +93,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--max-questions", type=int, default=48, help="of each session")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--recite", action="store_true", help="facts instead of bare answers")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--loaded", action="store_true", help=argparse.SUPPRESS)

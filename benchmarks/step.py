@@ -28,6 +28,7 @@ from plum_langchain.evaluation import machine
 from plum_langchain.importers import read_sessions
 from plum_langchain.learning import encoder_for, forward
 from plum_langchain.learning.forward import PackedForward, PlainForward
+from plum_langchain.learning.learner import in_parts
 from plum_langchain.learning.lora import attached
 from plum_langchain.learning.precision import MasterWeights
 from plum_langchain.models import load_model, resolve_model
@@ -112,8 +113,10 @@ def _step(
                     run(batch)
             started = time.perf_counter()
             with mock.patch.object(forward, "token_nll", token_nll):
-                run(batch).mean().backward()
-            weights.take_gradients()
+                weight = sum(sum(sample.weights[1:]) for sample in batch)
+                for part in in_parts(batch, settings.tokens_at_once):
+                    run(part).mean(weight).backward()
+                    weights.take_gradients()
             torch.nn.utils.clip_grad_norm_(weights.masters, settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -47,6 +47,9 @@ class LearningSettings:
     # docs/experiments.md, "When to stop".
     patience: int | None = 1
     learned_share: float = 1.0
+    # About so many tokens of a batch go through the model at once, and their gradients are added:
+    # the same step in less memory. None for the whole batch.
+    tokens_at_once: int | None = 512
     batch_size: int = 16  # PLUM: 8. Measured: docs/experiments.md, "Half the epochs"
     # Of the loss of a token of the answer, of the question, and of what the chat template puts
     # around them. PLUM: 10, 10 and 1 (its lambda is 10); plain cross-entropy: 1, 1 and 1. Measured:
@@ -108,6 +111,10 @@ class LearningSettings:
         _require(
             self.max_sample_tokens > 0,
             f"max_sample_tokens must be positive, not {self.max_sample_tokens}",
+        )
+        _require(
+            self.tokens_at_once is None or self.tokens_at_once > 0,
+            f"tokens_at_once must be positive or None, not {self.tokens_at_once}",
         )
         _require(
             0 <= self.replay_per_batch < self.batch_size,

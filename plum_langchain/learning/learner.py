@@ -215,18 +215,33 @@ class _Training:
         """One step; returns its loss, and which samples were recalled before it."""
         import torch
 
-        losses = self._forward(batch)
-        loss = losses.mean()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(_diverged(f"loss became {value}", self._settings))
-        loss.backward()
-        self.weights.take_gradients()
+        weight = sum(sum(sample.weights[1:]) for sample in batch)
+        value, recalled = 0.0, []
+        for part in in_parts(batch, self._settings.tokens_at_once):
+            losses = self._forward(part)
+            loss = losses.mean(weight)
+            value += float(loss.detach())
+            if not math.isfinite(value):
+                raise DivergedError(_diverged(f"loss became {value}", self._settings))
+            loss.backward()
+            self.weights.take_gradients()
+            recalled += losses.recalled().tolist()
         torch.nn.utils.clip_grad_norm_(self.weights.masters, self._settings.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.weights.give_out()
-        return value, losses.recalled().tolist()
+        return value, recalled
+
+
+def in_parts(batch: Sequence[Sample], tokens: int | None) -> list[Sequence[Sample]]:
+    """A batch in its order, in equal parts of about so many tokens each; None leaves it whole.
+
+    A part has at most one and a half times as many, or one sample.
+    """
+    in_batch = sum(len(sample.ids) for sample in batch)
+    parts = 1 if tokens is None else max(1, round(in_batch / tokens))
+    size = math.ceil(len(batch) / parts)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
 def _diverged(what: str, settings: LearningSettings) -> str:
@@ -258,8 +273,8 @@ def _share_recalled(
 
     known = 0
     with torch.no_grad():
-        for start in range(0, len(samples), settings.batch_size):
-            losses = forward(samples[start : start + settings.batch_size])
+        for part in in_parts(samples, settings.tokens_at_once):
+            losses = forward(part)
             if not bool(losses.nll.isfinite().all()):  # the last step's doing: no loss came after
                 what = "ended in weights that give no probabilities"
                 raise DivergedError(_diverged(what, settings))

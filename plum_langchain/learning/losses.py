@@ -29,9 +29,17 @@ class TokenLosses:
     sample: torch.Tensor
     samples: int
 
-    def mean(self) -> torch.Tensor:
-        """The training loss: `weighted_mean` of the tokens (PLUM, arXiv 2411.13405, section 3)."""
-        return weighted_mean(self.nll, self.weights)
+    def mean(self, weight: float | None = None) -> torch.Tensor:
+        """The training loss: sum w * -log p / sum w (PLUM, arXiv 2411.13405, section 3).
+
+        With equal weights it is plain cross-entropy.
+
+        Args:
+            weight: The sum of the weights to divide by, where these tokens are a part of a batch:
+                the means of its parts then add up to its own.
+        """
+        total = (self.nll * self.weights).sum()
+        return total / (self.weights.sum() if weight is None else weight)
 
     def recalled(self) -> torch.Tensor:
         """(samples,) bool: whether every token of a sample's answer has p > 0.5.
@@ -100,8 +108,3 @@ def _slices(logits: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
     for start in range(0, len(logits), _SLICE):
         rows = slice(start, min(start + _SLICE, len(logits)))
         yield rows, whole[: rows.stop - start]
-
-
-def weighted_mean(nll: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Of all tokens, sum w * -log p / sum w; with equal weights it is plain cross-entropy."""
-    return (nll * weights).sum() / weights.sum()

@@ -28,11 +28,13 @@ class MasterWeights:
                 parameter.data = parameter.data.to(dtype)
 
     def take_gradients(self) -> None:
-        """Hand the masters what `backward` left at the copies."""
+        """Add what `backward` left at the copies to the masters' gradients."""
         if self._apart:
             for master, parameter in zip(self.masters, self._trained, strict=True):
                 gradient, parameter.grad = parameter.grad, None
-                master.grad = None if gradient is None else gradient.float()
+                if gradient is not None:
+                    sum_so_far = 0 if master.grad is None else master.grad
+                    master.grad = gradient.float() + sum_so_far
 
     def give_out(self) -> None:
         """Let the copies follow the masters."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from plum_langchain.learning.losses import TokenLosses, token_nll, weighted_mean
+from plum_langchain.learning.losses import TokenLosses, token_nll
 
 VOCABULARY = 23
 
@@ -32,7 +32,8 @@ def by_hand(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) 
 
 
 def loss_of(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return weighted_mean(token_nll(logits, targets), weights)
+    nobodys = torch.full_like(targets, -1)
+    return TokenLosses(token_nll(logits, targets), weights, nobodys, 0).mean()
 
 
 @pytest.mark.parametrize("number", [1, 7, 40])
@@ -66,6 +67,17 @@ def test_equal_weights_are_plain_cross_entropy() -> None:
     assert float(loss_of(logits, targets, ones)) == pytest.approx(plain)
     # Only their ratio counts.
     assert float(loss_of(logits, targets, 7 * ones)) == pytest.approx(plain)
+
+
+def test_the_means_of_the_parts_of_a_batch_add_up_to_its_own() -> None:
+    logits, targets, weights = tokens(6, 30)
+    whole = loss_of(logits, targets, weights)
+    parts = [
+        TokenLosses(token_nll(logits[rows], targets[rows]), weights[rows], targets[rows], 1)
+        for rows in (slice(0, 11), slice(11, 12), slice(12, 30))
+    ]
+    together = sum(float(part.mean(float(weights.sum()))) for part in parts)
+    assert together == pytest.approx(float(whole))
 
 
 def test_what_has_no_weight_changes_nothing() -> None:
