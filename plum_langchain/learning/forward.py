@@ -16,7 +16,7 @@ import torch
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.layers import DecoderLayers
 from plum_langchain.learning.losses import TokenLosses, token_nll
-from plum_langchain.learning.packing import Packed, pack, shared_prefix
+from plum_langchain.learning.packing import ROUND, Packed, pack, shared_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +32,25 @@ class Forward(Protocol):
 
 
 class PlainForward:
-    """Separate samples, padded on the right to the longest, with full logits."""
+    """Separate samples, padded on the right, with full logits.
+
+    Args:
+        model: A causal LM.
+        pad_id: What to pad with.
+        multiple_of: Pad to the next multiple of so many tokens from the longest on.
+    """
 
     name = "plain"
 
-    def __init__(self, model: Any, *, pad_id: int = 0) -> None:
+    def __init__(self, model: Any, *, pad_id: int = 0, multiple_of: int = 1) -> None:
         self._model = model
         self._pad_id = pad_id  # masked and without weight, so any id will do
+        self._multiple_of = multiple_of
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
-        shape = (len(batch), max(len(sample.ids) for sample in batch))
+        longest = max(len(sample.ids) for sample in batch)
+        shape = (len(batch), longest + -longest % self._multiple_of)
         ids = torch.full(shape, self._pad_id, dtype=torch.long)
         mask = torch.zeros(shape, dtype=torch.long)
         weights = torch.zeros(shape)
@@ -167,7 +175,7 @@ def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) ->
     other = replace(last, ids=(*last.ids[:start], *reversed(last.ids[start:])))
     try:
         with torch.no_grad():
-            plain = PlainForward(model)
+            plain = PlainForward(model, multiple_of=ROUND)
             alone = torch.cat([_answer_nll(plain([sample])) for sample in few])
             padded = _answer_nll(plain(few))
             together = _answer_nll(PackedForward(model, few, frozen=frozen)(few))

@@ -39,7 +39,7 @@ class Packed:
     owner: torch.Tensor
 
 
-ROUND = 16
+ROUND = 32
 """Matrix libraries prepare (and keep) a kernel for every size they meet. With a few sizes instead
 of hundreds that is done in the first steps, and takes megabytes instead of hundreds of them."""
 
