@@ -77,6 +77,12 @@ class DamagedAdapterError(PlumError):
     exit_code = 65
 
 
+class CacheError(PlumError):
+    """What was worked out once for a base model can't be read from the cache, or kept in it."""
+
+    exit_code = 74  # EX_IOERR
+
+
 class SessionStateError(PlumError):
     """The session's state doesn't allow what was asked (adding a turn to a learned one)."""
 
@@ -137,6 +143,7 @@ def loggable(error: BaseException) -> str:
     name = type(error).__name__
     quotes_nothing = (
         BusyError,
+        CacheError,
         DamagedAdapterError,
         InvalidInputError,
         ModelNotFoundError,

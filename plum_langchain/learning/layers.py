@@ -60,7 +60,12 @@ class DecoderLayers:
         )
 
     def run_below(self, number: int, **inputs: torch.Tensor) -> torch.Tensor:
-        """What the first `number` layers make of the inputs, without gradient.
+        """`upto`, without gradient."""
+        with torch.no_grad():
+            return self.upto(number, **inputs)
+
+    def upto(self, number: int, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the first `number` layers make of the inputs.
 
         Args:
             number: Of layers; with 0 the embeddings as they enter the first.
@@ -70,7 +75,11 @@ class DecoderLayers:
             Hidden states (B, T, H).
         """
         end = _End()
-        with self._only(torch.nn.ModuleList([*self._stack[:number], end])), torch.no_grad():
+        # A decoder runs so many layers as its configuration says: behind the last there is no room.
+        behind = [*self._stack[:number], end]
+        if number == len(self):
+            behind = [*self._stack[:-1], _Then(self._stack[-1], end)]
+        with self._only(torch.nn.ModuleList(behind)):
             self._decoder(**inputs, use_cache=False)
         if end.hidden is None:
             raise RuntimeError("the decoder did not run its layers")
@@ -131,3 +140,23 @@ class _End(torch.nn.Module):
     def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         self.hidden = hidden_states
         return hidden_states
+
+
+class _Then(torch.nn.Module):
+    """A layer with `_End` behind it."""
+
+    def __init__(self, layer: torch.nn.Module, end: _End) -> None:
+        super().__init__()
+        self.layer = layer
+        self.end = end
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # what a decoder reads off its layers (a kind of attention)
+            return getattr(super().__getattr__("layer"), name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        made = self.layer(*args, **kwargs)
+        self.end(made[0] if isinstance(made, tuple) else made)
+        return made

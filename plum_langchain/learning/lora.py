@@ -9,7 +9,7 @@ patches torch for all threads, and a model that is loaded meanwhile comes out br
 import copy
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,11 @@ _NAME = "default"
 
 @contextmanager
 def attached(
-    model: Any, parent: Path | None, settings: LearningSettings
+    model: Any,
+    parent: Path | None,
+    settings: LearningSettings,
+    *,
+    layers: Sequence[int] | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """`model` with a trainable adapter for the length of the block; afterwards as it was, frozen.
 
@@ -37,6 +41,7 @@ def attached(
         model: A causal LM without adapters.
         parent: Directory of the generation to go on from; None starts a fresh adapter.
         settings: Rank, alpha, modules, layers, and the seed of a fresh adapter.
+        layers: Which of them carry a fresh adapter; None for what the settings say.
 
     Raises:
         InvalidInputError: the model has no such modules or layers, or the parent is of other rank,
@@ -47,7 +52,7 @@ def attached(
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config = _config(model, parent, settings)
+    config = _config(model, parent, settings, layers)
     try:
         try:
             with set_aside():
@@ -89,13 +94,21 @@ def _refuse_embeddings(adapted: Any, settings: LearningSettings) -> None:
             )
 
 
-def save(adapted: Any, directory: Path) -> None:
-    """Write the adapter's weights and configuration as PEFT, vLLM and others load them."""
+def save(adapted: Any, directory: Path, dtype: "torch.dtype | None" = None) -> None:
+    """Write the adapter's weights and configuration as PEFT, vLLM and others load them.
+
+    Args:
+        adapted: PEFT's model.
+        directory: An existing one.
+        dtype: Of the weights on disk; None for what they are trained in.
+    """
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save as to_bytes
 
     state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = {
+        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()
+    }
     # Written by us, so that a full disk is an OSError like any other.
     (directory / WEIGHTS).write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
     config = copy.copy(adapted.peft_config[_NAME])
@@ -117,7 +130,9 @@ def strip(model: Any) -> None:
         del model.peft_config
 
 
-def _config(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
+def _config(
+    model: Any, parent: Path | None, settings: LearningSettings, fresh: Sequence[int] | None
+) -> Any:
     from peft import LoraConfig
 
     if parent is None:
@@ -127,7 +142,7 @@ def _config(model: Any, parent: Path | None, settings: LearningSettings) -> Any:
             lora_alpha=settings.alpha,
             lora_dropout=0.0,
             target_modules=modules,
-            layers_to_transform=layers,
+            layers_to_transform=layers if fresh is None else list(fresh),
             task_type="CAUSAL_LM",
         )
     check_shape(parent, settings)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
@@ -20,12 +21,11 @@ from plum_langchain.learning.randomness import set_aside
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.models.collector import Collector
 from plum_langchain.models.load import LoadedModel, load_model
+from plum_langchain.models.reading import Reading
 from plum_langchain.models.resolve import ResolvedModel
 from plum_langchain.settings import ServingSettings
 
 if TYPE_CHECKING:
-    import torch
-
     from plum_langchain.models.lora import LoraSwitch, LoraWeights
 
 
@@ -58,7 +58,7 @@ class Reply:
     completion_tokens: int
 
 
-class Engine:
+class Engine(Reading):
     """Generates, streams and scores with the base model or one adapter on top of it."""
 
     def __init__(
@@ -110,6 +110,16 @@ class Engine:
         with self._activated(adapter):
             return self._attached[adapter.name][1]
 
+    def reader(self, directory: Path) -> "LoraWeights":
+        """An adapter that is nobody's memory, for `states`.
+
+        Raises:
+            DamagedAdapterError: it is no plain LoRA adapter, or doesn't fit the model's layers.
+        """
+        with self._activated(None):
+            assert self._switch is not None
+            return self._switch.load(directory, merge=False)
+
     def count_tokens(self, text: str) -> int:
         """How many tokens the model's own tokenizer makes of `text`."""
         return len(self._raw_ids(text))
@@ -153,79 +163,6 @@ class Engine:
         Closing the iterator stops the generation at its next token.
         """
         return self._stream(self._raw_ids(prompt), adapter, sampling)
-
-    def yes_probability(
-        self, messages: Sequence[Message], adapter: AdapterRef | None
-    ) -> tuple[float, int]:
-        """P("Yes") / (P("Yes") + P("No")) as the reply, and the number of prompt tokens.
-
-        Both words are scored in full, whatever tokens they are made of.
-        """
-        import torch
-
-        template = ChatTemplate(self.base.tokenizer)
-        prompt = template.prompt(messages)
-        words = []
-        for word in ("Yes", "No"):
-            ids, _, start = template.tokenize_reply(prompt, word)
-            words.append(ids[start:])
-        start_ids = ids[:start]
-        self._room(start_ids)
-        with self._activated(adapter) as model, torch.inference_mode():
-            # All tokens of a word but its last are read; where both words are of one token (they
-            # mostly are), the two readings are the same and one is enough.
-            scores, reading, log_p = [], None, None
-            for tokens in words:
-                if reading != tokens[:-1]:
-                    reading = tokens[:-1]
-                    inputs = torch.tensor([start_ids + reading], device=self.base.device)
-                    keep = len(tokens)
-                    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=keep).logits
-                    log_p = logits[0].float().log_softmax(-1)  # (len(tokens), V)
-                assert log_p is not None
-                scores.append(log_p[range(len(tokens)), tokens].sum())
-        return float(torch.stack(scores).softmax(0)[0]), len(start_ids)
-
-    def states(
-        self, chats: Sequence[Sequence[Message]], layers: Sequence[int]
-    ) -> "dict[int, torch.Tensor]":
-        """What layers of the base model make of chats, at the place where a reply would begin.
-
-        Args:
-            chats: Read in batches, without an adapter.
-            layers: 1 is the first.
-
-        Returns:
-            For each layer (n, hidden size), float32, on the CPU.
-
-        Raises:
-            ChatTemplateError: the template refuses the messages.
-            InvalidInputError: they are longer than the model reads.
-        """
-        import torch
-
-        prompts = [self._chat_ids(chat) for chat in chats]
-        for prompt in prompts:
-            self._room(prompt)
-        pad = self.base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
-        found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
-        for start in range(0, len(prompts), _BATCH):
-            batch = prompts[start : start + _BATCH]
-            length = max(map(len, batch))
-            ids = torch.tensor([one + [pad] * (length - len(one)) for one in batch])
-            mask = torch.tensor([[1] * len(one) + [0] * (length - len(one)) for one in batch])
-            last = torch.tensor([len(one) - 1 for one in batch])
-            with self._activated(None) as model, torch.inference_mode():
-                hidden = model(
-                    input_ids=ids.to(self.base.device),
-                    attention_mask=mask.to(self.base.device),
-                    output_hidden_states=True,
-                    use_cache=False,
-                    logits_to_keep=1,
-                ).hidden_states
-                for layer, kept in found.items():
-                    kept.append(hidden[layer].cpu()[torch.arange(len(batch)), last].float())
-        return {layer: torch.cat(kept) for layer, kept in found.items()}
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -315,12 +252,14 @@ class Engine:
         return Reply(text, reason, len(prompt), len(new))
 
     @contextmanager
-    def _activated(self, adapter: AdapterRef | None) -> Iterator[Any]:
-        """The model with exactly this adapter on it, held for the caller alone."""
+    def _activated(
+        self, adapter: AdapterRef | None, lora: "LoraWeights | None" = None
+    ) -> Iterator[Any]:
         with self._lock:
             base = self.base
             assert self._switch is not None
-            self._switch.use(None if adapter is None else self._weights(adapter, self._switch))
+            assert adapter is None or lora is None
+            self._switch.use(lora if adapter is None else self._weights(adapter, self._switch))
             yield base.model
 
     def _weights(self, adapter: AdapterRef, switch: "LoraSwitch") -> "LoraWeights":
@@ -349,9 +288,6 @@ class Engine:
                 if ref.owner == owner:
                     del self._attached[name]
 
-
-_BATCH = 16
-"""Chats read at once; more of them are no quicker on a CPU."""
 
 _GREEDY_BELOW = 1e-5
 """Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""

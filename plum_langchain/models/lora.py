@@ -54,8 +54,12 @@ class LoraSwitch:
                 layers = [self._model.get_submodule(name) for name in names]
                 self._replace(Product(layers), names)
 
-    def load(self, directory: Path) -> LoraWeights:
+    def load(self, directory: Path, *, merge: bool | None = None) -> LoraWeights:
         """Read an adapter in PEFT's layout, for this model.
+
+        Args:
+            directory: With PEFT's two files.
+            merge: As for the switch; None for what that says.
 
         Raises:
             DamagedAdapterError: it is no plain LoRA adapter, or doesn't fit the model's layers.
@@ -83,11 +87,12 @@ class LoraSwitch:
             found[module] = self._as_used(a, (b * scale).T, layer.weight.dtype)
         if tensors:
             raise _misfit(directory, next(iter(tensors)), self._model)
-        return self.adapter(found)
+        return self.adapter(found, merge=merge)
 
-    def adapter(self, matrices: Mapping[str, LowRank]) -> LoraWeights:
-        """What to `use`, from the matrices of each module."""
+    def adapter(self, matrices: Mapping[str, LowRank], *, merge: bool | None = None) -> LoraWeights:
+        """What to `use`, from the matrices of each module; `merge` as for `load`."""
         products = {}
+        merged = self._merge if merge is None else merge
         # Tensors made in inference mode could never be changed outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for module in matrices:
@@ -97,7 +102,7 @@ class LoraSwitch:
                 product = self._model.get_submodule(module).product
                 if product not in products:
                     own = [matrices.get(name) for name in self._names[product]]
-                    products[product] = product.adapted(own, merge=self._merge)
+                    products[product] = product.adapted(own, merge=merged)
         return products
 
     def use(self, weights: LoraWeights | None) -> None:

@@ -1,154 +1,114 @@
 """Whether a statement answers a question with Yes, as far as a small model can tell.
 
-Asked in words, a model of SmolLM2's size says Yes or No at random, whether or not the statement
-stands before the question. But its middle layers hold what it can't say: after it has read both, a
-linear read-out of one of them, with a count of common words, is right five times of six on people
-it was never fitted on (docs/experiments.md, "Recite, then judge"). The read-out is fitted once for
-a base model, on the shipped pairs.
+It reads both, with an adapter that was trained for that and nothing else (`train`), once for a base
+model; the one for the default model comes with the package.
 """
 
-import hashlib
 import logging
-import os
+import tempfile
 import threading
-from importlib.resources import as_file, files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plum_langchain.learning.template import Message
-from plum_langchain.models import Engine
-from plum_langchain.models.gguf import cache_directory
-from plum_langchain.verdicts.pairs import Pair, shipped_pairs
+from plum_langchain.models import Engine, load_model, release_memory
+from plum_langchain.models.derived import derived, derived_name
+from plum_langchain.verdicts.pairs import Pair, facts_file, shipped_pairs
 from plum_langchain.verdicts.words import overlap
 
 if TYPE_CHECKING:
-    import torch
-
+    from plum_langchain.models.lora import LoraWeights
     from plum_langchain.verdicts.head import Head
 
 logger = logging.getLogger(__name__)
-
-_LOWEST, _HIGHEST = 0.4, 0.8
-"""Shares of the layers, from below, among which the one to read is looked for."""
 
 
 class Judge:
     """Reads a statement and a question with the base model, and judges.
 
     Args:
-        engine: Of the base model; adapters have no part in it.
-        pairs: To fit the read-out on, every time; None for what comes with the package.
+        engine: Of the base model; users' adapters have no part in it.
+        pairs: To be taught with, anew; None for what comes with the package.
     """
 
-    def __init__(self, engine: Engine, pairs: list[Pair] | None = None) -> None:
+    def __init__(self, engine: Engine, pairs: Sequence[Pair] | None = None) -> None:
         self._engine = engine
         self._pairs = pairs
         self._lock = threading.Lock()
-        self._head: Head | None = None
+        self._reader: tuple[LoraWeights, Head] | None = None
 
     def probability(self, statement: str, question: str) -> float:
         """That the answer is Yes, if the statement is all that is known; from 0 to 1.
 
         Raises:
-            ChatTemplateError, InvalidInputError: the model can't read the two (`Engine.states`).
+            ChatTemplateError, InvalidInputError: the model can't read the two (`Engine.states`), or
+                can't be taught to.
+            CacheError: what it was taught can't be kept, or can't be read.
         """
+        return self.probabilities([(statement, question)])[0]
+
+    def probabilities(self, asked: Sequence[tuple[str, str]]) -> list[float]:
+        """`probability` for each statement and question, read in batches."""
         import torch
 
-        head = self.head
-        states = self._engine.states([_chat(statement, question)], [head.layer])[head.layer]
-        words = torch.tensor([overlap(statement, question)])
-        return float(head.logits(torch.cat([states, words], 1)).sigmoid())
+        from plum_langchain.verdicts.train import chat_of
 
-    @property
-    def head(self) -> "Head":
-        """The read-out for this base model: shipped, from the cache, or fitted now."""
-        with self._lock:
-            if self._head is None:
-                if self._pairs is not None:
-                    self._head = fitted(self._engine, self._pairs)
-                else:
-                    self._head = self._found() or self._fitted()
-            return self._head
-
-    def _found(self) -> "Head | None":
-        from plum_langchain.verdicts.head import Head
-
-        name = self.name
-        shipped = files("plum_langchain.verdicts").joinpath("heads", name)
-        if shipped.is_file():
-            with as_file(shipped) as path:
-                return Head.load(path)
-        cached = _cache() / name
-        return Head.load(cached) if cached.is_file() else None
-
-    def _fitted(self) -> "Head":
-        logger.warning(
-            "learning to judge with %s: it reads %d short texts, once",
-            self._engine.base.resolved.id,
-            len(pairs := shipped_pairs()),
-        )
-        head = fitted(self._engine, pairs)
-        directory = _cache()
-        directory.mkdir(parents=True, exist_ok=True)
-        aside = directory / f".{self.name}-{os.getpid()}-{threading.get_native_id()}"
-        try:
-            head.save(aside)
-            aside.replace(directory / self.name)
-        finally:
-            aside.unlink(missing_ok=True)
-        return head
+        lora, head = self._read_with()
+        chats = [chat_of(statement, question) for statement, question in asked]
+        states = self._engine.states(chats, head.layer, lora)
+        words = torch.tensor([overlap(statement, question) for statement, question in asked])
+        found: list[float] = head.logits(states, words).sigmoid().tolist()
+        return found
 
     @property
     def name(self) -> str:
-        """Of the read-out's file: which model it reads, and which pairs it was fitted on."""
-        pairs = files("plum_langchain.verdicts").joinpath("pairs.jsonl").read_bytes()
-        digest = hashlib.sha256(pairs).hexdigest()[:8]
-        return f"{self._engine.base.resolved.fingerprint}-{digest}.safetensors"
+        """Of what it was taught: which model reads, and which pairs it was taught with."""
+        from plum_langchain.verdicts.train import VERSION
 
+        source = VERSION + facts_file()
+        return derived_name(self._engine.base.resolved.fingerprint, source, "")
 
-def fitted(engine: Engine, pairs: list[Pair]) -> "Head":
-    """The read-out for a base model, of the layer that judges strangers best.
+    def _read_with(self) -> "tuple[LoraWeights, Head]":
+        with self._lock:
+            if self._reader is None:
+                if self._pairs is not None:
+                    with tempfile.TemporaryDirectory() as directory:
+                        self.teach(Path(directory), self._pairs)
+                        self._reader = self._load(Path(directory))
+                else:
+                    self._reader = derived(
+                        "plum_langchain.verdicts",
+                        "judges",
+                        self.name,
+                        load=self._load,
+                        make=self._teach_once,
+                    )
+            return self._reader
 
-    Args:
-        engine: Of the base model.
-        pairs: About two statements at least.
-    """
-    from plum_langchain.verdicts.head import best_layer, fit
+    def _load(self, directory: Path) -> "tuple[LoraWeights, Head]":
+        from plum_langchain.verdicts.head import Head
+        from plum_langchain.verdicts.train import HEAD
 
-    features, yes = features_of(engine, pairs)
-    layer, _ = best_layer(features, yes, _groups(pairs))
-    return fit(layer, features[layer], yes)
+        return self._engine.reader(directory), Head.load(directory / HEAD)
 
+    def _teach_once(self, directory: Path) -> None:
+        pairs = shipped_pairs()
+        logger.warning(
+            "teaching %s to judge: it reads %d short texts, once (minutes for a small model)",
+            self._engine.base.resolved.id,
+            len(pairs),
+        )
+        directory.mkdir()
+        self.teach(directory, pairs)
 
-def _groups(pairs: list[Pair]) -> list[str]:
-    """Who each pair is of; of one person, which half of their statements it is about."""
-    if len({pair.of for pair in pairs}) > 1:
-        return [pair.of for pair in pairs]
-    statements = list(dict.fromkeys(pair.statement for pair in pairs))
-    first = set(statements[: len(statements) // 2])
-    return ["first" if pair.statement in first else "second" for pair in pairs]
+    def teach(self, directory: Path, pairs: Sequence[Pair]) -> None:
+        """Train what it reads with, into an existing directory.
 
+        Raises:
+            InvalidInputError, ChatTemplateError, DivergedError: as `train`.
+        """
+        from plum_langchain.verdicts.train import train
 
-def features_of(
-    engine: Engine, pairs: list[Pair]
-) -> "tuple[dict[int, torch.Tensor], torch.Tensor]":
-    """(n, D) for each layer that may be read, and (n,) whether the answer is Yes."""
-    import torch
-
-    layers = engine.base.model.config.get_text_config().num_hidden_layers
-    looked_at = range(max(1, round(_LOWEST * layers)), max(1, round(_HIGHEST * layers)) + 1)
-    states = engine.states([_chat(pair.statement, pair.question) for pair in pairs], looked_at)
-    words = torch.tensor([overlap(pair.statement, pair.question) for pair in pairs])
-    yes = torch.tensor([float(pair.yes) for pair in pairs])
-    return {layer: torch.cat([found, words], 1) for layer, found in states.items()}, yes
-
-
-def _chat(statement: str, question: str) -> list[Message]:
-    return [
-        {"role": "system", "content": statement},
-        {"role": "user", "content": question},
-    ]
-
-
-def _cache() -> Path:
-    return cache_directory() / "verdicts"
+        served = self._engine.base
+        train(load_model(served.resolved, device=served.device), pairs, directory)
+        release_memory()

@@ -1,7 +1,7 @@
 """Statements with questions about them that are to be answered Yes, and others No.
 
-They are of two made-up people whose example chats come with the package's source; nothing of any
-user is in them.
+They are of eight made-up people; nothing of any user is in them. Two of them, ana and bo, are those
+of the example chats that settings are tuned on.
 """
 
 import json
@@ -25,5 +25,23 @@ class Pair:
 
 def shipped_pairs() -> list[Pair]:
     """The pairs that come with the package."""
-    text = files("plum_langchain.verdicts").joinpath("pairs.jsonl").read_text("utf-8")
-    return [Pair(**json.loads(line)) for line in text.splitlines()]
+    return [pair for line in facts_file().decode().splitlines() for pair in pairs_of(line)]
+
+
+def facts_file() -> bytes:
+    """The file they are in: a fact a line, as JSON.
+
+    `true` holds questions that the fact answers Yes, `false` such that it denies, and `near` such
+    about a neighbouring matter of which it says nothing.
+    """
+    return files("plum_langchain.verdicts").joinpath("facts.jsonl").read_bytes()
+
+
+def pairs_of(line: str) -> list[Pair]:
+    """The pairs of a fact."""
+    fact = json.loads(line)
+    return [
+        Pair(fact["of"], fact["statement"], question, yes)
+        for key, yes in (("true", True), ("false", False), ("near", False))
+        for question in fact[key]
+    ]

@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ _ROOM = 2**30  # bytes; a whole run needs some 30 MB
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
+# What is worked out once for a model is worked out once for the tests, and not for the user.
+os.environ["PLUM_CACHE"] = tempfile.mkdtemp(prefix="plum-cache-")
+
 # Torch and transformers are a million objects that live until the end: as Python is set, they are
 # looked through again and again while they are imported and at every model loaded.
 gc.set_threshold(100_000, 20, 100)
@@ -31,6 +35,11 @@ gc.set_threshold(100_000, 20, 100)
 # How long an example takes is the machine's affair.
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["PLUM_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from plum_langchain import ServingSettings
 from plum_langchain.adapters import AdapterStore
+from plum_langchain.errors import InvalidInputError
 from plum_langchain.models import Engine, load_model, resolve_model
 from tests.tiny import save_tiny_model
 from tests.unit_tests.learning.learnable import FAST, chat, peft_model
@@ -50,6 +51,21 @@ def test_yes_probability_is_what_a_person_computes(shelf: Shelf, engine: Engine)
         assert tokens == len(prompt)
         if user:
             assert (found > 0.9) if user == "ana" else (found < 0.1)
+
+
+def test_the_loss_of_a_text_is_what_transformers_computes(shelf: Shelf, engine: Engine) -> None:
+    text = "Rivers carry water to the sea."
+    ids = torch.tensor([shelf.base.tokenizer.encode(text)])
+    for user in (None, "ana"):
+        ref = shelf.refs[user] if user else None
+        model = peft_model(shelf.base, ref.path) if ref else shelf.base.model
+        with torch.inference_mode():
+            mean = float(model(input_ids=ids, labels=ids).loss)
+        total, tokens = engine.loss(text, ref)
+        assert tokens == ids.shape[1] - 1
+        assert total / tokens == pytest.approx(mean, rel=1e-4)
+    with pytest.raises(InvalidInputError, match="empty"):
+        engine.loss("", None)
 
 
 @pytest.mark.parametrize("merge", [False, True])

@@ -1,0 +1,147 @@
+"""Teaching a base model to tell whether a statement answers a question with Yes.
+
+A small model that is asked says Yes or No at random, whether or not the statement stands before the
+question. What it lacks is the comparison. So its middle layers get a small LoRA adapter of their
+own, trained with a linear head on what the last of them makes of statement and question (the loss
+is on the verdict alone), on pairs of made-up people. It is no part of any user's adapter.
+"""
+
+import logging
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from plum_langchain.errors import DivergedError, InvalidInputError
+from plum_langchain.learning.layers import DecoderLayers
+from plum_langchain.learning.lora import attached, save
+from plum_langchain.learning.precision import MasterWeights
+from plum_langchain.learning.template import ChatTemplate, Message
+from plum_langchain.models import LoadedModel
+from plum_langchain.settings import LearningSettings
+from plum_langchain.verdicts.head import Head
+from plum_langchain.verdicts.pairs import Pair
+from plum_langchain.verdicts.words import overlap
+
+logger = logging.getLogger(__name__)
+
+HEAD = "head.safetensors"
+
+VERSION = b"1"
+"""Of what is trained here, and of what it reads. Another number makes all judges be taught anew."""
+
+# Measured: docs/experiments.md, "A judge that was taught". Chosen between ana and bo.
+_LORA = LearningSettings(rank=16, alpha=32, learning_rate=5e-4)
+_FIRST, _LAST = 1 / 3, 2 / 3  # of the layers, those that are adapted
+_HEAD_RATE = 3e-3
+_BATCH = 16
+_WARM_UP = 20  # steps
+
+
+def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: int = 0) -> None:
+    """Train an adapter and a head once through the pairs, and save both.
+
+    Args:
+        base: The base model, which is given back as it came; not the object that serves chats.
+        pairs: To learn from.
+        directory: An existing one, for PEFT's two files and `HEAD`.
+        seed: Of the order, and of the adapter's start.
+
+    Raises:
+        InvalidInputError: the model has no stack of layers.
+        ChatTemplateError: the model's chat template can't be used.
+        DivergedError: the training ended in no numbers.
+    """
+    try:
+        layers = DecoderLayers(base.model)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{base.resolved.id} can't be taught to judge Yes and No, since its middle layers "
+            "can't be told; learn with LearningSettings(recite=False), whose answers need no judge"
+        ) from error
+    last = max(1, round(_LAST * len(layers)))
+    middle = range(min(round(_FIRST * len(layers)), last - 1), last)
+    template = ChatTemplate(base.tokenizer)
+    read = [template.tokenize(template.prompt(chat_of(p.statement, p.question)))[0] for p in pairs]
+    words = torch.tensor([overlap(pair.statement, pair.question) for pair in pairs])
+    yes = torch.tensor([float(pair.yes) for pair in pairs])
+    no_to_yes = (1 - yes.mean()) / yes.mean()  # both count the same, however many there are
+    hidden = base.model.config.get_text_config().hidden_size
+    head = Head.blank(last, hidden, words)
+    with attached(base.model, None, replace(_LORA, seed=seed), layers=middle) as (adapted, _):
+        weights = MasterWeights(
+            [p for p in adapted.parameters() if p.requires_grad], base.model.dtype
+        )
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": weights.masters, "lr": _LORA.learning_rate},
+                {"params": head.trained, "lr": _HEAD_RATE},
+            ],
+            weight_decay=0.0,
+        )
+        rates = [group["lr"] for group in optimizer.param_groups]
+        batches = _batches(read, random.Random(seed))
+        for step, batch in enumerate(batches):
+            share = min(1.0, (step + 1) / _WARM_UP) * (1 - step / len(batches))
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = share * rate
+            states = _states(base, layers, last, [read[index] for index in batch])
+            loss = binary_cross_entropy_with_logits(
+                head.logits(states, words[batch]), yes[batch], pos_weight=no_to_yes
+            )
+            if not bool(loss.isfinite()):
+                raise DivergedError(
+                    f"{base.resolved.id} can't be taught to judge: the loss became {float(loss)} "
+                    f"in batch {step + 1} of {len(batches)}; nothing was saved. Learn with "
+                    "LearningSettings(recite=False), whose answers need no judge"
+                )
+            loss.backward()
+            weights.take_gradients()
+            torch.nn.utils.clip_grad_norm_(weights.masters, _LORA.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            weights.give_out()
+            if step % 50 == 0:
+                logger.info("verdicts: batch %d of %d", step + 1, len(batches))
+        weights.restore()
+        adapted.peft_config["default"].base_model_name_or_path = base.resolved.id
+        save(adapted, directory, torch.float16)  # it ships with the package
+    head.save(directory / HEAD)
+
+
+def chat_of(statement: str, question: str) -> list[Message]:
+    """What is read for a verdict."""
+    return [
+        {"role": "system", "content": statement},
+        {"role": "user", "content": question},
+    ]
+
+
+def _batches(read: Sequence[Sequence[int]], rng: random.Random) -> list[list[int]]:
+    """Indexes in random batches of pairs that are about equally long."""
+    order = list(range(len(read)))
+    rng.shuffle(order)
+    found = []
+    for start in range(0, len(order), 8 * _BATCH):
+        near = sorted(order[start : start + 8 * _BATCH], key=lambda index: len(read[index]))
+        found += [near[i : i + _BATCH] for i in range(0, len(near), _BATCH)]
+    rng.shuffle(found)
+    return found
+
+
+def _states(
+    base: LoadedModel, layers: DecoderLayers, last: int, batch: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """(B, H) on the CPU: what the last adapted layer holds where a reply would begin."""
+    length = 16 * math.ceil(max(map(len, batch)) / 16)  # few sizes: a kernel is kept for each
+    pad = base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
+    ids = torch.tensor([[*one, *[pad] * (length - len(one))] for one in batch])
+    mask = torch.tensor([[1] * len(one) + [0] * (length - len(one)) for one in batch])
+    hidden = layers.upto(last, input_ids=ids.to(base.device), attention_mask=mask.to(base.device))
+    ends = torch.tensor([len(one) - 1 for one in batch])
+    found: torch.Tensor = hidden[torch.arange(len(batch)), ends].float().cpu()
+    return found
