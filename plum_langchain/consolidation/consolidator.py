@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.consolidation.base import TrainedBase, load_base
 from plum_langchain.consolidation.heartbeat import beating
 from plum_langchain.consolidation.prepare import choose_replay, fit_questions, make_questions
 from plum_langchain.errors import (
@@ -34,9 +35,9 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
-from plum_langchain.learning import Encoder, StepProgress, encoder_for, learn
+from plum_langchain.learning import StepProgress, learn
 from plum_langchain.learning.lora import check_shape
-from plum_langchain.models import LoadedModel, ResolvedModel, load_model, release_memory
+from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
@@ -98,7 +99,7 @@ class Consolidator:
         self._learning = learning
         self._serving = serving
         self._settings = settings
-        self._base: tuple[LoadedModel, Encoder] | None = None
+        self._base: TrainedBase | None = None
 
     def run(
         self,
@@ -219,11 +220,11 @@ class Consolidator:
                 raise
             return self._tried(job, session, key, error, progress, started)
         progress(Progress(user_id, session_id, "loading", questions=len(questions)))
-        base, encoder = self._base_model()
+        base = self._base_model(stopping)
         try:
-            questions = fit_questions(questions, encoder, seed=self._learning.seed)
+            questions = fit_questions(questions, base.encoder, seed=self._learning.seed)
             ref, manifest = self._train(
-                session, key, questions, base, encoder, parent, maker, progress, stopping
+                session, key, questions, base, parent, maker, progress, stopping
             )
         except (QuestionError, ChatTemplateError, DivergedError) as error:
             return self._failed(job, session, key, error, progress, started)
@@ -285,8 +286,7 @@ class Consolidator:
         session: Session,
         key: int,
         questions: Sequence[Question],
-        base: LoadedModel,
-        encoder: Encoder,
+        base: TrainedBase,
         parent: AdapterRef | None,
         maker: QuestionMaker,
         progress: ProgressCallback,
@@ -299,12 +299,15 @@ class Consolidator:
 
         def fill(directory: Path) -> Manifest:
             result = learn(
-                base.model,
-                base.tokenizer,
+                base.loaded.model,
+                base.loaded.tokenizer,
                 questions,
                 directory,
                 settings=self._learning,
-                replay=choose_replay(learned_before, encoder, seed=self._learning.seed + number),
+                replay=choose_replay(
+                    learned_before, base.encoder, seed=self._learning.seed + number
+                ),
+                everyday=base.everyday,
                 parent=parent.path if parent else None,
                 progress=lambda step: progress(
                     Progress(user_id, session.session_id, "learning", step, len(questions))
@@ -313,8 +316,8 @@ class Consolidator:
             )
             manifest = Manifest(
                 generation=number,
-                base_model=base.resolved.id,
-                base_fingerprint=base.resolved.fingerprint,
+                base_model=base.loaded.resolved.id,
+                base_fingerprint=base.loaded.resolved.fingerprint,
                 session_keys=(*learned_before, key),
                 settings=asdict(self._learning),
                 question_maker=maker.name,
@@ -326,13 +329,10 @@ class Consolidator:
 
         return self._store.write(owner, number, fill), kept[0]
 
-    def _base_model(self) -> tuple[LoadedModel, Encoder]:
+    def _base_model(self, stopping: Callable[[], bool]) -> TrainedBase:
         if self._base is None:
-            base = load_model(
-                self._resolve(), device=self._serving.device, dtype=self._learning.dtype
-            )
             # A template that can't be used is the model's fault: it must not fail the sessions.
-            self._base = base, encoder_for(base.tokenizer, self._learning)
+            self._base = load_base(self._resolve(), self._serving.device, self._learning, stopping)
         return self._base
 
     def _parent(self, user_id: str) -> AdapterRef | None:

@@ -8,13 +8,16 @@ its messages is refused instead of mistrained.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from plum_langchain.errors import ChatTemplateError, QuestionError, QuestionTooLongError
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.session import Question
 from plum_langchain.settings import LearningSettings
+
+if TYPE_CHECKING:
+    import torch
 
 # Private-use characters: no chat holds them, and no template treats them specially.
 _QUESTION, _ANSWER = "\ue0f0question\ue0f1", "\ue0f0answer\ue0f1"
@@ -35,6 +38,29 @@ class Sample:
     weights: tuple[float, ...]
     answer_start: int
     answer_end: int
+    expected: "Expected | None" = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a model expects at each of a sample's places, instead of the token that stands there.
+
+    Attributes:
+        tokens: (T, K) int64, the likeliest; row t is for the place of `ids[t]`, row 0 is for none.
+        shares: (T, K) float32, their probabilities; what is missing to 1 is all others'.
+    """
+
+    tokens: "torch.Tensor"
+    shares: "torch.Tensor"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An everyday prompt and the base model's reply, or the beginning of one that goes on."""
+
+    prompt: str
+    reply: str
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -130,8 +156,8 @@ class Encoder:
         self.max_tokens = max_tokens
         self.frame = find_frame(self.template, system_prompt)
 
-    def encode(self, question: str, answer: str) -> Sample:
-        """One training sample.
+    def encode(self, question: str, answer: str, weights: LossWeights | None = None) -> Sample:
+        """One training sample, with the encoder's weights or others.
 
         The answer's weighted tokens include the one that ends the turn: a model that isn't
         taught to stop goes on talking.
@@ -166,19 +192,31 @@ class Encoder:
         a_start, a_end = len(prompt), len(prompt) + len(answer) + len(frame.end)
         asked = [q_start < b and a < q_end for a, b in spans]
         answered = [a_start < b and a < a_end for a, b in spans]
-        weights = [
-            self.weights.answer if a else self.weights.question if q else self.weights.frame
+        of = weights or self.weights
+        each = [
+            of.answer if a else of.question if q else of.frame
             for q, a in zip(asked, answered, strict=True)
         ]
         answer_end = max(i for i, a in enumerate(answered) if a) + 1
         # What follows the last token with weight has no part in the loss.
-        size = len(ids) if weights[-1] else answer_end
-        return Sample(tuple(ids[:size]), tuple(weights[:size]), answer_start, answer_end)
+        size = len(ids) if each[-1] else answer_end
+        return Sample(tuple(ids[:size]), tuple(each[:size]), answer_start, answer_end)
 
     def encode_question(self, question: Question) -> Sample:
         """`encode` of a question with the reply that is to be taught."""
         reply = question.recital if self.recite else question.answer
         return self.encode(question.question, reply)
+
+    def encode_exchange(self, exchange: Exchange, weight: float = 1.0) -> Sample:
+        """`encode` of an everyday exchange, whose prompt is as much to stay as it is as its reply.
+
+        A reply that goes on isn't ended.
+        """
+        sample = self.encode(exchange.prompt, exchange.reply, LossWeights(weight, weight, 0.0))
+        if exchange.whole:
+            return sample
+        end = sample.answer_end - 1  # without the token that ends the turn
+        return Sample(sample.ids[:end], sample.weights[:end], sample.answer_start, end)
 
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
         """`encode_question` for each."""

@@ -7,7 +7,7 @@ a token is predicted, and frozen lower layers are run once for each sample, not 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import torch
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.layers import DecoderLayers
 from plum_langchain.learning.losses import TokenLosses, token_nll
-from plum_langchain.learning.packing import ROUND, Packed, pack, shared_prefix
+from plum_langchain.learning.packing import ROUND, Packed, expected_at, pack, shared_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -49,22 +49,41 @@ class PlainForward:
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
-        longest = max(len(sample.ids) for sample in batch)
-        shape = (len(batch), longest + -longest % self._multiple_of)
-        ids = torch.full(shape, self._pad_id, dtype=torch.long)
-        mask = torch.zeros(shape, dtype=torch.long)
-        weights = torch.zeros(shape)
-        owner = torch.full(shape, -1, dtype=torch.long)
+        ids, mask = padded(batch, self._pad_id, self._multiple_of)
+        weights, owner = torch.zeros(ids.shape), torch.full(ids.shape, -1)
         for row, sample in enumerate(batch):
-            size = len(sample.ids)
-            ids[row, :size] = torch.tensor(sample.ids)
-            mask[row, :size] = 1
-            weights[row, :size] = torch.tensor(sample.weights)
+            weights[row, : len(sample.ids)] = torch.tensor(sample.weights)
             owner[row, sample.answer_start : sample.answer_end] = row
-        ids, mask, weights, owner = (t.to(self._model.device) for t in (ids, mask, weights, owner))
-        logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        nll = token_nll(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-        return TokenLosses(nll, weights[:, 1:].flatten(), owner[:, 1:].flatten(), len(batch))
+        wanted = ids[:, 1:].flatten().tolist()
+        numbers = [row for row in range(len(batch)) for _ in range(ids.shape[1] - 1)]
+        places = [
+            min(place, len(sample.ids) - 1) for sample in batch for place in range(1, ids.shape[1])
+        ]
+        targets, shares = expected_at(batch, wanted, numbers, places)
+        device = self._model.device
+        logits = self._model(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+        ).logits
+        nll = token_nll(
+            logits[:, :-1].flatten(0, 1),
+            targets.to(device),
+            None if shares is None else shares.to(device),
+        )
+        weights, owner = (t[:, 1:].flatten().to(device) for t in (weights, owner))
+        return TokenLosses(nll, weights, owner, len(batch))
+
+
+def padded(
+    batch: Sequence[Sample], pad_id: int, multiple_of: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids of a batch, padded on the right, and the mask of what isn't padding: (B, T) both."""
+    longest = max(len(sample.ids) for sample in batch)
+    shape = (len(batch), longest + -longest % multiple_of)
+    ids, mask = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
+    for row, sample in enumerate(batch):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        mask[row, : len(sample.ids)] = 1
+    return ids, mask
 
 
 class PackedForward:
@@ -75,12 +94,21 @@ class PackedForward:
         samples: All that will ever be in a batch; what they all begin with is the prefix.
         frozen: How many of the lower layers carry nothing that is trained. What they make of a
             sample (T x H numbers) is kept and used at every later step.
+        passing: Samples that hardly come again, of which it isn't kept.
     """
 
     name = "packed"
 
-    def __init__(self, model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        samples: Sequence[Sample],
+        *,
+        frozen: int = 0,
+        passing: Iterable[Sample] = (),
+    ) -> None:
         self._model = model
+        self._passing = frozenset(passing)
         self._prefix = shared_prefix(samples)
         self._frozen = frozen
         self._layers = DecoderLayers(model) if frozen else None
@@ -101,7 +129,8 @@ class PackedForward:
                 logits = self._model(
                     inputs_embeds=hidden, **inputs, use_cache=False, logits_to_keep=keep
                 ).logits
-        nll = token_nll(logits[0], packed.targets.to(device))
+        shares = None if packed.shares is None else packed.shares.to(device)
+        nll = token_nll(logits[0], packed.targets.to(device), shares)
         return TokenLosses(nll, packed.weights.to(device), packed.owner.to(device), len(batch))
 
     def inputs(self, packed: Packed) -> dict[str, torch.Tensor]:
@@ -129,11 +158,19 @@ class PackedForward:
                 self._below[sample] = hidden[piece].clone()
         assert self._below_prefix is not None
         hidden = torch.cat([self._below_prefix, *(self._below[sample] for sample in batch)])
+        for sample in self._passing.intersection(fresh):
+            del self._below[sample]
         return torch.nn.functional.pad(hidden, (0, 0, 0, length - len(hidden)))[None]
 
 
 def choose_forward(
-    model: Any, samples: Sequence[Sample], *, packed: bool, frozen: int, pad_id: int
+    model: Any,
+    samples: Sequence[Sample],
+    *,
+    packed: bool,
+    frozen: int,
+    pad_id: int,
+    passing: Iterable[Sample] = (),
 ) -> tuple[Forward, str | None]:
     """The quickest way the model allows, and why it is not a quicker one (None if it is the one).
 
@@ -143,12 +180,13 @@ def choose_forward(
         packed: False for the plain way, without looking further.
         frozen: How many of the lower layers nothing is trained in.
         pad_id: For the plain way.
+        passing: Those of them that hardly come again.
     """
     if not packed:
         return PlainForward(model, pad_id=pad_id), None
     reason = why_not_packed(model, samples, frozen=frozen)
     if reason is None:
-        return PackedForward(model, samples, frozen=frozen), None
+        return PackedForward(model, samples, frozen=frozen, passing=passing), None
     if frozen and why_not_packed(model, samples, frozen=0) is None:
         reason = f"the frozen layers are run at every step: {reason}"
         forward: Forward = PackedForward(model, samples)

@@ -24,7 +24,9 @@ class Packed:
         visible: (1, 1, T, T) bool: whether a token (row) sees another (column).
         pieces: Where each sample's own tokens stand in the sequence.
         rows: (N,) int64, the token that predicts; the last of the prefix does for every sample.
-        targets: (N,) int64, what it is to predict.
+        targets: (N,) int64, what it is to predict; (N, K) if the model expects several tokens
+            there.
+        shares: (N, K), how likely it expects each of them; None if it expects one everywhere.
         weights: (N,) float32; the prefix's are summed over the samples.
         owner: (N,) int64, the sample whose answer the target belongs to; -1 if it is no answer's.
     """
@@ -35,6 +37,7 @@ class Packed:
     pieces: tuple[slice, ...]
     rows: torch.Tensor
     targets: torch.Tensor
+    shares: torch.Tensor | None
     weights: torch.Tensor
     owner: torch.Tensor
 
@@ -42,6 +45,23 @@ class Packed:
 ROUND = 32
 """Matrix libraries prepare (and keep) a kernel for every size they meet. With a few sizes instead
 of hundreds that is done in the first steps, and takes megabytes instead of hundreds of them."""
+
+
+def in_parts(batch: Sequence[Sample], tokens: int | None) -> list[list[Sample]]:
+    """A batch in its order, in parts of about so many tokens each; None leaves it whole.
+
+    They are as near to equal as whole samples allow: none has half a sample more, at either end,
+    than one and a half times `tokens`.
+    """
+    total = sum(len(sample.ids) for sample in batch)
+    size = total / (1 if tokens is None else max(1, round(total / tokens)))
+    parts: dict[int, list[Sample]] = {}
+    before = 0
+    for sample in batch:
+        middle = before + len(sample.ids) / 2
+        parts.setdefault(int(middle / size), []).append(sample)
+        before += len(sample.ids)
+    return list(parts.values())
 
 
 def shared_prefix(samples: Sequence[Sample]) -> int:
@@ -62,11 +82,17 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
     positions = list(range(prefix))
     owners_of_tokens = [-1] * prefix
     pieces = []
-    predictions: list[tuple[int, int, float, int]] = []  # row, target, weight, owner
-    # Within the prefix each token predicts the next, for all samples at once.
+    # Of each: its row, target and weight, whose answer it belongs to, whose it is, and its place.
+    predictions: list[tuple[int, int, float, int, int, int]] = []
+    # Within the prefix each token predicts the next, for all samples at once: for those that expect
+    # that token, and for those that expect several (all of them the same ones).
+    several = [number for number, sample in enumerate(samples) if sample.expected is not None]
+    one = [number for number in range(len(samples)) if number not in several]
     for place in range(1, prefix):
-        weight = sum(sample.weights[place] for sample in samples)
-        predictions.append((place - 1, ids[place], weight, -1))
+        for alike in (one, several):
+            weight = sum(samples[number].weights[place] for number in alike)
+            whose = alike[0] if alike is several and several else -1
+            predictions.append((place - 1, ids[place], weight, -1, whose, place))
     for number, sample in enumerate(samples):
         start, own = len(ids), sample.ids[prefix:-1]
         pieces.append(slice(start, start + len(own)))
@@ -76,14 +102,16 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
         for place in range(max(prefix, 1), len(sample.ids)):
             row = place - 1 if place == prefix else start + place - 1 - prefix
             owner = number if sample.answer_start <= place < sample.answer_end else -1
-            predictions.append((row, sample.ids[place], sample.weights[place], owner))
+            weight = sample.weights[place]
+            predictions.append((row, sample.ids[place], weight, owner, number, place))
     fill = -len(ids) % ROUND
     ids += [0] * fill
     positions += [0] * fill
     owners_of_tokens += range(len(samples), len(samples) + fill)  # seen by none but itself
     wanted = [one for one in predictions if one[2] or one[3] >= 0]
-    wanted += [(0, 0, 0.0, -1)] * (-len(wanted) % ROUND)
-    rows, targets, weights, owners = zip(*wanted, strict=True)
+    wanted += [(0, 0, 0.0, -1, -1, 0)] * (-len(wanted) % ROUND)
+    rows, ids_wanted, weights, owners, numbers, places = zip(*wanted, strict=True)
+    targets, shares = expected_at(samples, ids_wanted, numbers, places)
     at, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
     visible = ((of[None] == -1) | (of[None] == of[:, None])) & (at[None] <= at[:, None])
     return Packed(
@@ -92,7 +120,39 @@ def pack(samples: Sequence[Sample], prefix: int) -> Packed:
         visible=visible[None, None],
         pieces=tuple(pieces),
         rows=torch.tensor(rows),
-        targets=torch.tensor(targets),
+        targets=targets,
+        shares=shares,
         weights=torch.tensor(weights),
         owner=torch.tensor(owners),
     )
+
+
+def expected_at(
+    samples: Sequence[Sample], ids: Sequence[int], numbers: Sequence[int], places: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What is to be predicted: single tokens, or whatever a sample says is expected.
+
+    Args:
+        samples: Of the batch.
+        ids: (N,) the tokens that stand there.
+        numbers: (N,) whose samples' they are; -1 for nobody's.
+        places: (N,) where in them.
+
+    Returns:
+        Targets and shares, as `token_nll` takes them.
+    """
+    targets = torch.tensor(ids)
+    soft = {n: s.expected for n, s in enumerate(samples) if s.expected is not None}
+    if not soft:
+        return targets, None
+    widest = max(expected.tokens.shape[1] for expected in soft.values())
+    several = torch.nn.functional.pad(targets[:, None], (0, widest - 1))
+    shares = torch.zeros(several.shape)
+    shares[:, 0] = 1.0
+    of, at = torch.tensor(numbers), torch.tensor(places)
+    for number, expected in soft.items():
+        rows, width = of == number, expected.tokens.shape[1]
+        several[rows], shares[rows] = 0, 0.0
+        several[rows, :width] = expected.tokens[at[rows]]
+        shares[rows, :width] = expected.shares[at[rows]]
+    return several, shares

@@ -107,7 +107,9 @@ def main():
         sys.argv[1],
         model=sys.argv[2],
         questions=FixedQuestions(),
-        learning=LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-4),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-4, everyday_per_batch=0
+        ),
         serving=ServingSettings(device="cpu", dtype="float32"),
     )
     plum.consolidate("ana", progress=lambda p: print(p.phase, flush=True))

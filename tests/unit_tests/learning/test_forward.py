@@ -145,6 +145,19 @@ def test_a_frozen_layer_is_run_once_for_each_sample() -> None:
     assert seen == [pack(fresh, 6).ids.shape[1] for fresh in some]
 
 
+def test_of_what_hardly_comes_again_nothing_is_kept() -> None:
+    model = make_model("Llama")
+    everything = samples(6)
+    with adapted(model, upper_layers=0.4) as (_, frozen):
+        packed = PackedForward(model, everything, frozen=frozen, passing=everything[4:])
+        for _ in range(2):
+            loss, gradient = gradients(model, PlainForward(model), everything)
+            quick_loss, quick_gradient = gradients(model, packed, everything)
+            assert quick_loss == pytest.approx(loss, rel=1e-4)
+            assert (quick_gradient - gradient).norm() < 1e-4 * gradient.norm()
+            assert set(packed._below) == set(everything[:4])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 9), st.integers(0, 1000))
 def test_any_batch_behind_any_prefix(number: int, prefix: int, seed: int) -> None:

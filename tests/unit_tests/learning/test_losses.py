@@ -61,6 +61,66 @@ def test_losses_and_gradients_are_those_of_cross_entropy(number: int, dtype: tor
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def expected_tokens(seed: int, number: int, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which tokens are expected, and how likely: (N, K) both."""
+    generator = torch.Generator().manual_seed(seed)
+    p = (2 * torch.randn((number, VOCABULARY), generator=generator)).softmax(-1)
+    best = p.topk(kept)
+    return best.indices, best.values
+
+
+@pytest.mark.parametrize("kept", [1, 4, VOCABULARY])
+@pytest.mark.parametrize("number", [3, 65])
+def test_what_is_expected_is_compared_with_all_that_is_kept_of_it(number: int, kept: int) -> None:
+    """Token by token, and with everything else as one."""
+    logits, _, weights = tokens(7, number)
+    targets, shares = expected_tokens(8, number, kept)
+    ours, theirs = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    nll = token_nll(ours, targets, shares)
+    p, q = theirs.softmax(-1), shares.double()
+    expected = (q * (q / p.gather(1, targets)).log()).sum(1)
+    if kept < VOCABULARY:
+        others = torch.ones_like(p).scatter(1, targets, 0.0)
+        rest = 1 - q.sum(1)
+        expected = expected + rest * (rest / (p * others).sum(1)).log()
+    torch.testing.assert_close(nll.double(), expected, rtol=1e-4, atol=1e-5)
+    (nll * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_whoever_expects_the_same_has_nothing_to_learn() -> None:
+    logits, _, _ = tokens(9, 40)
+    best = logits.softmax(-1).topk(6)
+    same = logits.clone().requires_grad_()
+    losses = token_nll(same, best.indices, best.values)
+    assert float(losses.abs().max()) < 1e-5
+    losses.sum().backward()
+    assert same.grad is not None
+    assert float(same.grad.abs().max()) < 1e-5
+
+
+def test_one_expected_token_among_several_columns_is_the_plain_loss() -> None:
+    logits, targets, _ = tokens(10, 70)
+    several = torch.nn.functional.pad(targets[:, None], (0, 3))
+    shares = torch.zeros(several.shape)
+    shares[:, 0] = 1.0
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    # Beside them a place that expects something of everything else, with columns it doesn't need.
+    both = torch.cat([shares, torch.tensor([[0.4, 0.3, 0.0, 0.0]])])
+    wider = torch.cat([several, torch.tensor([[3, 5, 0, 0]])])
+    last = torch.cat([ours, ours[:1].detach()])
+    narrow = token_nll(ours[:1].detach(), wider[-1:, :2], both[-1:, :2])
+    nll, expected = token_nll(last, wider, both), token_nll(theirs, targets)
+    torch.testing.assert_close(nll[-1:], narrow)
+    nll = nll[:-1]
+    torch.testing.assert_close(nll, expected)
+    nll.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_equal_weights_are_plain_cross_entropy() -> None:
     logits, targets, ones = tokens(1, 22, heavy=1.0)
     plain = float(torch.nn.functional.cross_entropy(logits, targets))

@@ -1,0 +1,58 @@
+"""Everyday conversation, which an adapter is to leave as the base model has it.
+
+Trained on nothing but a user's facts, a small model has a fact for an answer to everything, a mere
+greeting included. So a few everyday exchanges are beside each batch, and what the base model
+expects at each of their places is to stay: distillation from the model as it was ("Learning without
+Forgetting", arXiv 1606.09282) on its own replies (arXiv 2403.01244).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from plum_langchain.errors import StoppedError
+from plum_langchain.learning.encode import Expected, Sample
+from plum_langchain.learning.forward import padded
+from plum_langchain.learning.packing import ROUND, in_parts
+
+_LIKELIEST = 32
+"""Tokens of which the base model's probability is kept, at each place; the rest is kept as one."""
+
+_AT_ONCE = 256  # tokens, all of which get logits
+
+
+def rehearsed(
+    model: Any, samples: Sequence[Sample], should_stop: Callable[[], bool]
+) -> list[Sample]:
+    """The samples with what the model expects at each place.
+
+    Args:
+        model: A causal LM without an adapter.
+        samples: Everyday exchanges.
+        should_stop: Asked before each batch.
+
+    Raises:
+        StoppedError: `should_stop` returned True.
+    """
+    found: list[Sample] = []
+    for batch in in_parts(samples, _AT_ONCE):
+        if should_stop():
+            raise StoppedError(
+                f"asked to stop after {len(found)} of {len(samples)} everyday exchanges were read; "
+                "it will begin again"
+            )
+        ids, mask = (t.to(model.device) for t in padded(batch, 0, ROUND))
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        for sample, row in zip(batch, logits, strict=True):
+            log_p = row[: len(sample.ids) - 1].float().log_softmax(-1)
+            best = log_p.topk(min(_LIKELIEST, log_p.shape[1]))
+            # What the token before expects; before the first there is none.
+            tokens, shares = (
+                torch.nn.functional.pad(t, (0, 0, 1, 0)).cpu()
+                for t in (best.indices, best.values.exp())
+            )
+            found.append(replace(sample, expected=Expected(tokens, shares)))
+    return found

@@ -1,0 +1,147 @@
+"""What the base model says in everyday life is asked once, and kept as it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plum_langchain import ServingSettings
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.consolidation import everyday as module
+from plum_langchain.consolidation.everyday import (
+    everyday_exchanges,
+    everyday_samples,
+    prompts,
+)
+from plum_langchain.errors import StoppedError
+from plum_langchain.evaluation.everyday import everyday_prompts
+from plum_langchain.learning import Encoder, Exchange, encoder_for, learn
+from plum_langchain.learning.rehearsal import rehearsed
+from plum_langchain.models import Engine, LoadedModel, Sampling, load_model, resolve_model
+from tests.unit_tests.learning.learnable import FAST, QUESTIONS, make_learnable
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PLUM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "everyday"
+
+
+@pytest.fixture
+def base(tiny_model: Path, tmp_path: Path) -> LoadedModel:
+    directory = make_learnable(tiny_model, tmp_path / "model")
+    return load_model(resolve_model(str(directory)), device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def encoder(base: LoadedModel) -> Encoder:
+    return encoder_for(base.tokenizer, FAST)
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    asked = ["Hello", "What is the opposite of 'hot'?", "Tell me a joke."]
+    monkeypatch.setattr(module, "prompts", lambda: asked)
+    return asked
+
+
+def test_nothing_that_is_learned_is_asked_when_it_is_measured() -> None:
+    assert len(prompts()) == len(set(prompts())) == 130
+    assert set(prompts()).isdisjoint(prompt.prompt for prompt in everyday_prompts())
+
+
+@pytest.mark.usefixtures("cache", "few")
+def test_the_replies_are_the_base_model_s_own(base: LoadedModel, tmp_path: Path) -> None:
+    """One by one, without padding, through the engine that serves."""
+    engine = Engine(
+        lambda: base.resolved,
+        AdapterStore(tmp_path),
+        ServingSettings(device="cpu", dtype="float32"),
+    )
+    found = everyday_exchanges(base, never)
+    assert found
+    for exchange in found:
+        alone = engine.chat(
+            [{"role": "user", "content": exchange.prompt}], None, Sampling(max_new_tokens=32)
+        )
+        assert alone.text.strip() == exchange.reply
+        assert exchange.whole == (alone.finish_reason == "stop")
+
+
+@pytest.mark.usefixtures("few")
+def test_they_are_made_once_for_a_model(
+    base: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = everyday_exchanges(base, never)
+    (kept,) = cache.glob("*.jsonl")
+    assert kept.name.startswith(base.resolved.fingerprint)
+    monkeypatch.setattr(module, "_made", None)  # a second time would be an error
+    assert everyday_exchanges(base, never) == first
+
+
+def test_other_prompts_are_asked_anew(base: LoadedModel, cache: Path, few: list[str]) -> None:
+    everyday_exchanges(base, never)
+    few.append("Good evening")
+    everyday_exchanges(base, never)
+    assert len(list(cache.glob("*.jsonl"))) == 2
+
+
+def test_one_that_is_too_long_is_left_out_and_said(
+    base: LoadedModel, cache: Path, few: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    few.append("word " * 600)
+    encoder = encoder_for(base.tokenizer, FAST)
+    found = everyday_samples(base, encoder, weight=0.5)
+    assert len(found) == len(everyday_exchanges(base, never)) - 1
+    assert "1 of 4" in caplog.text
+    assert "max_sample_tokens" in caplog.text
+    for sample in found:
+        assert sample.expected is not None
+        assert set(sample.weights) == {0.0, 0.5}
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("replies", [["Hi!\u2028 \x85 \u2029Ho!", "Wie schön!"], []])
+def test_whatever_the_replies_hold_they_are_read_as_they_were(
+    base: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch, replies: list[str]
+) -> None:
+    made = [Exchange("Hello", reply, True) for reply in replies]
+    monkeypatch.setattr(module, "_made", lambda *_: made)
+    assert everyday_exchanges(base, never) == made
+
+
+@pytest.mark.usefixtures("few")
+def test_asking_can_be_stopped(base: LoadedModel, cache: Path) -> None:
+    with pytest.raises(StoppedError, match="everyday"):
+        everyday_exchanges(base, lambda: True)
+    assert not list(cache.glob("*.jsonl"))  # nothing half made
+
+
+def test_a_reply_that_goes_on_is_not_ended(base: LoadedModel, encoder: Encoder) -> None:
+    whole = encoder.encode_exchange(Exchange("Hello", "Hi there", True))
+    cut = encoder.encode_exchange(Exchange("Hello", "Hi there", False))
+    assert whole.ids[:-1] == cut.ids
+    assert cut.answer_end == len(cut.ids)
+    assert "Hi there" in base.tokenizer.decode(cut.ids)
+    assert base.tokenizer.decode(whole.ids[-1:]) == "<|im_end|>"
+
+
+def test_they_make_the_batch_larger_not_the_epoch_longer(base: LoadedModel, tmp_path: Path) -> None:
+    encoder = encoder_for(base.tokenizer, FAST)
+    exchanges = [Exchange("Hello", "Good day!", True), Exchange("Bye", "Take care!", True)]
+    kept = rehearsed(base.model, [encoder.encode_exchange(one) for one in exchanges], never)
+    steps = []
+    for beside in (0, 2):
+        place = tmp_path / str(beside)
+        place.mkdir()
+        done = learn(
+            base.model, base.tokenizer, QUESTIONS, place,
+            settings=replace(FAST, everyday_per_batch=beside), everyday=kept,
+        )  # fmt: skip
+        steps.append(done.steps)
+        assert done.recalled == 1.0  # of the questions; they count for none
+    assert steps[0] == steps[1]
