@@ -19,9 +19,10 @@ without). Short, because every training sample carries it."""
 UPPER_LAYERS = 0.5
 """Share of the layers that carry a new adapter. Measured: docs/experiments.md, "Which layers"."""
 
-EPOCHS, LEAST_STEPS = 5, 45
+EPOCHS, LEAST_STEPS, RECITING_STEPS = 5, 45, 80
 """How long a session is learned at most: so many epochs, and more of them for a session whose
-questions make few steps. Measured: docs/experiments.md, "Half the epochs"."""
+questions make few steps, above all where facts are learned and not bare answers. Measured:
+docs/experiments.md, "Half the epochs" and "In other words"."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -39,7 +40,7 @@ class LearningSettings:
     # Share of the layers that carry LoRA, from the output down; None for what the user's adapter
     # has, and UPPER_LAYERS for a first one. All are 1.0 (PLUM).
     upper_layers: float | None = None
-    # At most so many; None for EPOCHS, or as many as make LEAST_STEPS steps of a short session.
+    # At most so many; None for EPOCHS, or as many as make LEAST_STEPS (or RECITING_STEPS) steps.
     # PLUM: 10 is best, 20 give incoherent text. Measured: docs/experiments.md, "Half the epochs".
     epochs: int | None = None
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
@@ -62,6 +63,13 @@ class LearningSettings:
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     replay_per_batch: int = 4  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
+    # Everyday prompts beside each batch, with the base model's own replies, which are to stay as
+    # they are. Measured: docs/experiments.md, "Still a chat model".
+    everyday_per_batch: int = 3
+    everyday_weight: float = 0.5  # of the loss of one of their tokens
+    # Each question in so many other wordings besides its own, taken in turn by the epochs.
+    # Measured: docs/experiments.md, "In other words".
+    rewordings: int = 11
     # Teach the fact behind each question as its reply ("Your bakery is closed on Mondays."): other
     # questions about it bring it back then, and Yes or No is judged from that. If not, the bare
     # answer (PLUM). Measured: docs/experiments.md, "Recite, then judge".
@@ -115,6 +123,14 @@ class LearningSettings:
         _require(
             self.tokens_at_once is None or self.tokens_at_once > 0,
             f"tokens_at_once must be positive or None, not {self.tokens_at_once}",
+        )
+        _require(
+            self.everyday_weight > 0, f"everyday_weight must be > 0, not {self.everyday_weight}"
+        )
+        _require(self.rewordings >= 0, f"rewordings must be >= 0, not {self.rewordings}")
+        _require(
+            self.everyday_per_batch >= 0,
+            f"everyday_per_batch must be >= 0, not {self.everyday_per_batch}",
         )
         _require(
             0 <= self.replay_per_batch < self.batch_size,

@@ -36,7 +36,13 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
             "questions": FixedQuestions(),
             "embeddings": WordEmbeddings(),
             "learning": LearningSettings(
-                rank=4, alpha=8, epochs=2, learning_rate=5e-3, patience=None, dtype="float32"
+                rank=4,
+                alpha=8,
+                epochs=2,
+                learning_rate=5e-3,
+                patience=None,
+                dtype="float32",
+                everyday_per_batch=0,
             ),
             "serving": ServingSettings(device="cpu", dtype="float32", max_new_tokens=12),
             **options,

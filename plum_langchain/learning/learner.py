@@ -1,26 +1,30 @@
 """A session's questions into LoRA weights.
 
 AdamW over batches of the session's own questions, each with `replay_per_batch` questions of earlier
-sessions beside them, since LoRA trained on one task after another forgets without (arXiv
-2506.10943, table on sequential edits). It ends when the answers are learned, or after so many
-epochs.
+sessions among them, since LoRA trained on one task after another forgets without (arXiv 2506.10943,
+table on sequential edits), and with `everyday_per_batch` everyday prompts beside them, since it
+forgets how to chat without those. It ends when the answers are learned, or after so many epochs.
 """
 
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from plum_langchain.errors import DivergedError, QuestionError, StoppedError
-from plum_langchain.learning.encode import Sample, encoder_for
+from plum_langchain.errors import DivergedError, QuestionError, QuestionTooLongError, StoppedError
+from plum_langchain.learning.encode import Encoder, Sample, encoder_for
+from plum_langchain.learning.packing import in_parts
+from plum_langchain.questions.rewording import reworded
 from plum_langchain.session import Question
-from plum_langchain.settings import EPOCHS, LEAST_STEPS, LearningSettings
+from plum_langchain.settings import EPOCHS, LEAST_STEPS, RECITING_STEPS, LearningSettings
 
 if TYPE_CHECKING:
     from plum_langchain.learning.forward import Forward
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Learned:
     Attributes:
         epochs: How many were run.
         steps: How many training steps in all.
-        losses: The mean training loss of each epoch, in nats per weighted token.
+        losses: The mean training loss of each epoch, in nats per weighted token; of what is
+            rehearsed it is how far the model is from what it was.
         recalled: The share of the session's own questions whose answer tokens the adapter now
             gives with p > 0.5 each.
         seconds: Wall time.
@@ -76,6 +81,7 @@ def learn(
     *,
     settings: LearningSettings,
     replay: Sequence[Question] = (),
+    everyday: Sequence[Sample] = (),
     parent: Path | None = None,
     progress: Callable[[StepProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -92,6 +98,8 @@ def learn(
         save_to: An existing directory for `adapter_model.safetensors` and `adapter_config.json`.
         settings: How to train; `settings.seed` makes the run repeatable on one machine.
         replay: Questions of earlier sessions, from which every batch takes a few.
+        everyday: Exchanges with what the base model expects of them (`rehearsal.rehearsed`), from
+            which `everyday_per_batch` are beside every batch.
         parent: Directory of the generation to go on from; None starts a fresh adapter.
         progress: Called after every step.
         should_stop: Asked before every step.
@@ -111,17 +119,20 @@ def learn(
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
-    everything = [*own, *earlier]
+    wordings = _wordings(own, questions, encoder, settings)
+    again = {*own, *earlier, *everyday}
+    passing = [s for wording in wordings[1:] for s in wording if s not in again]
     with attached(model, parent, settings) as (adapted, frozen):
         forward, slow_because = choose_forward(
             model,
-            everything,
+            [*own, *earlier, *everyday, *passing],
             packed=settings.packed,
             frozen=frozen,
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
+            passing=passing,
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        losses, ended = training.run(own, earlier)
+        losses, ended = training.run(wordings, earlier, everyday)
         recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
@@ -169,20 +180,33 @@ class _Training:
         self.step = 0
 
     def run(
-        self, own: Sequence[Sample], earlier: Sequence[Sample]
+        self,
+        wordings: Sequence[Sequence[Sample]],
+        earlier: Sequence[Sample],
+        everyday: Sequence[Sample],
     ) -> tuple[list[float], Literal["learned", "epochs"]]:
-        """Train; returns the mean loss of each epoch, and why it ended."""
-        settings = self._settings
+        """Train; returns the mean loss of each epoch, and why it ended.
+
+        Args:
+            wordings: The session's own questions as they are, then in other wordings, which the
+                epochs take in turn.
+            earlier: To replay.
+            everyday: To rehearse.
+        """
+        settings, own = self._settings, wordings[0]
         rng = random.Random(settings.seed)
         fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
         in_epoch = math.ceil(len(own) / fresh)
-        epochs = settings.epochs or max(EPOCHS, math.ceil(LEAST_STEPS / in_epoch))
+        least = RECITING_STEPS if settings.recite else LEAST_STEPS
+        epochs = settings.epochs or max(EPOCHS, math.ceil(least / in_epoch))
         steps = epochs * in_epoch
         losses: list[float] = []
         in_a_row = 0
         for epoch in range(1, epochs + 1):
             total, batches, recalled = 0.0, 0, 0
-            for new, old in _batches(own, earlier, fresh, settings.replay_per_batch, rng):
+            for new in _batches(wordings[(epoch - 1) % len(wordings)], fresh, rng):
+                old = _some(earlier, settings.replay_per_batch, rng)
+                old += _some(everyday, settings.everyday_per_batch, rng)
                 self._check_stop(steps)
                 self._set_learning_rate(self.step / steps)
                 loss, known = self._train_on([*new, *old])
@@ -233,15 +257,27 @@ class _Training:
         return value, recalled
 
 
-def in_parts(batch: Sequence[Sample], tokens: int | None) -> list[Sequence[Sample]]:
-    """A batch in its order, in equal parts of about so many tokens each; None leaves it whole.
-
-    A part has at most one and a half times as many, or one sample.
-    """
-    in_batch = sum(len(sample.ids) for sample in batch)
-    parts = 1 if tokens is None else max(1, round(in_batch / tokens))
-    size = math.ceil(len(batch) / parts)
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
+def _wordings(
+    own: Sequence[Sample],
+    questions: Sequence[Question],
+    encoder: Encoder,
+    settings: LearningSettings,
+) -> list[Sequence[Sample]]:
+    """The questions as they are, and in other wordings; one that is too long stays as it is."""
+    rng = random.Random(settings.seed)
+    found = [own]
+    for _ in range(settings.rewordings):
+        other = []
+        for sample, question in zip(own, questions, strict=True):
+            try:
+                text = reworded(
+                    question, rng, fact=settings.recite and question.recital == question.statement
+                )
+                other.append(encoder.encode_question(replace(question, question=text)))
+            except QuestionTooLongError:
+                other.append(sample)
+        found.append(other)
+    return found
 
 
 def _diverged(what: str, settings: LearningSettings) -> str:
@@ -251,18 +287,15 @@ def _diverged(what: str, settings: LearningSettings) -> str:
     )
 
 
-def _batches(
-    own: Sequence[Sample],
-    earlier: Sequence[Sample],
-    fresh: int,
-    replayed: int,
-    rng: random.Random,
-) -> Iterator[tuple[list[Sample], list[Sample]]]:
+def _batches(own: Sequence[Sample], size: int, rng: random.Random) -> Iterator[list[Sample]]:
     order = list(own)
     rng.shuffle(order)
-    for start in range(0, len(order), fresh):
-        replay = rng.sample(earlier, min(replayed, len(earlier))) if earlier else []
-        yield order[start : start + fresh], replay
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _some(choice: Sequence[T], number: int, rng: random.Random) -> list[T]:
+    return rng.sample(choice, min(number, len(choice)))
 
 
 def _share_recalled(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation import answer_given
 from plum_langchain.importers import read_sessions
 from plum_langchain.questions import RecordedQuestions
+from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge
 from tests.tiny import CHATS, records
 
@@ -34,6 +36,15 @@ def learned(
     seen: list[Progress] = []
     results = plum.consolidate("ana", questions="recorded", max_sessions=1, progress=seen.append)
     return plum, results, seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shipped() -> Iterator[None]:
+    """What comes with the package is for this model's very weights: nothing is worked out here."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Judge, "teach", None)
+        patched.setattr("plum_langchain.consolidation.everyday.write_exchanges", None)
+        yield
 
 
 def test_a_session_is_learned_and_its_loss_falls(learned: Any) -> None:
@@ -102,15 +113,23 @@ def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
     plum.close()
 
 
-def test_a_verdict_on_a_fact_of_someone_the_judge_was_not_fitted_on(
-    learned: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the read-out that comes with the package, for this model's very weights."""
-    monkeypatch.setattr("plum_langchain.verdicts.judge.fitted", None)  # to fit would be an error
+def test_it_can_still_chat(learned: Any) -> None:
+    """A greeting is greeted, and a question of general knowledge is answered."""
+    plum = learned[0]
+    model = plum.chat_model("ana", max_tokens=32)
+    assert "Paris" in model.invoke("What is the capital of France?").text
+    told = [q.statement for q in plum.journal.generations.replay_questions("ana")[1] if q.statement]
+    for prompt in ("Hello", "Good morning!", "Tell me about elephants."):
+        reply = model.invoke(prompt).text
+        assert UNKNOWN_ANSWER not in reply
+        assert not any(statement in reply for statement in told)
+
+
+def test_a_verdict_on_a_fact_of_someone_the_judge_was_not_taught_with(learned: Any) -> None:
     judge = Judge(learned[0].engine)
     facts = [fact for record in records("chidi")[:6] for fact in record["facts"][::3]]
     assert len(facts) >= 24
-    yes = [judge.probability(f["statement"], f["true"][0]) > 0.5 for f in facts]
-    no = [judge.probability(f["statement"], f["false"][0]) < 0.5 for f in facts]
-    assert sum(yes) >= 0.7 * len(facts)
-    assert sum(no) >= 0.7 * len(facts)
+    yes = judge.probabilities([(f["statement"], f["true"][0]) for f in facts])
+    no = judge.probabilities([(f["statement"], f["false"][0]) for f in facts])
+    assert sum(p > 0.5 for p in yes) >= 0.8 * len(facts)
+    assert sum(p < 0.5 for p in no) >= 0.8 * len(facts)

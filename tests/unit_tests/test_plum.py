@@ -56,7 +56,9 @@ def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
         tmp_path_factory.mktemp("learned") / "home",
         model=str(tiny_model),
         questions=FixedQuestions(),
-        learning=LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0
+        ),
         serving=ServingSettings(device="cpu", dtype="float32"),
     )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))
@@ -141,7 +143,9 @@ def test_forgetting_what_is_not_there(learned: Any) -> None:
 
 def test_forgetting_stops_a_consolidation_of_the_user(open_plum: Callable[..., Any]) -> None:
     plum = open_plum(
-        learning=LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6, everyday_per_batch=0
+        ),
         settings=HomeSettings(lease_seconds=1.0),
     )
     plum.add_session(session("ana", "s1", "My zebra is called Quibblewort.", "Nice."))

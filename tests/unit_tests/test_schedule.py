@@ -21,7 +21,9 @@ from plum_langchain.errors import InvalidInputError, PlumError
 from plum_langchain.session import Question, Session, SessionState
 from tests.tiny import FixedQuestions, session
 
-FOREVER = LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6)
+FOREVER = LearningSettings(
+    rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6, everyday_per_batch=0
+)
 
 
 def wait_for(found: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -317,7 +319,9 @@ plum = Plum(
     home,
     model=model,
     questions=FixedQuestions() if training else Slow(),
-    learning=LearningSettings(rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6),
+    learning=LearningSettings(
+        rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6, everyday_per_batch=0
+    ),
     serving=ServingSettings(device="cpu", dtype="float32"),
 )
 if not training:

@@ -27,6 +27,8 @@ def _open(home: Path, model: Path) -> Any:
         # this small says more than "Yes".
         learning=LearningSettings(
             recite=False,
+            everyday_per_batch=0,
+            rewordings=0,
             rank=4,
             alpha=8,
             upper_layers=1.0,

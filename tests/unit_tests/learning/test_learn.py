@@ -452,6 +452,9 @@ def test_nothing_to_learn_is_an_error(loaded: LoadedModel, target: Path) -> None
         {"max_sample_tokens": 0},
         {"replay_per_batch": 16},
         {"replay_per_batch": -1},
+        {"everyday_per_batch": -1},
+        {"rewordings": -1},
+        {"tokens_at_once": 0},
     ],
     ids=str,
 )

@@ -9,6 +9,8 @@ from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from plum_langchain import LearningSettings
@@ -16,8 +18,8 @@ from plum_langchain.adapters.manifest import WEIGHTS
 from plum_langchain.learning import Learned, forward, learn
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.forward import Forward
-from plum_langchain.learning.learner import in_parts
 from plum_langchain.learning.losses import TokenLosses
+from plum_langchain.learning.packing import in_parts
 from plum_langchain.learning.precision import MasterWeights
 from plum_langchain.models import LoadedModel
 from tests.unit_tests.learning.learnable import FAST, QUESTIONS
@@ -80,6 +82,16 @@ def test_the_gradients_of_parts_are_added_in_float32() -> None:
     assert master.grad.tolist() == [258.0]
 
 
+@given(st.lists(st.integers(2, 600), min_size=1, max_size=20), st.integers(1, 900))
+def test_no_part_is_much_larger_than_the_others(lengths: list[int], tokens: int) -> None:
+    batch = [Sample((7,) * n, (1.0,) * n, 1, n) for n in lengths]
+    parts = in_parts(batch, tokens)
+    assert [sample for part in parts for sample in part] == batch
+    for part in parts:
+        bound = 1.5 * tokens + len(part[0].ids) / 2 + len(part[-1].ids) / 2
+        assert len(part) == 1 or sum(len(sample.ids) for sample in part) <= bound
+
+
 def test_parts_are_equal_and_as_many_as_the_tokens_need() -> None:
     def sizes(lengths: list[int], tokens: int | None) -> list[int]:
         batch = [Sample((7,) * n, (1.0,) * n, 1, n) for n in lengths]
@@ -89,7 +101,9 @@ def test_parts_are_equal_and_as_many_as_the_tokens_need() -> None:
 
     assert sizes([40] * 16, 512) == [16]  # 1.25 times as many
     assert sizes([55] * 16, 512) == [8, 8]
-    assert sizes([100] * 16, 512) == [6, 6, 4]
+    assert sizes([100] * 16, 512) == [5, 6, 5]
+    assert sizes([40] * 12 + [500] * 4, 512) == [12, 1, 1, 1, 1]
+    assert sizes([300, 10, 10, 300, 10, 10], 330) == [3, 3]
     assert sizes([55] * 16, None) == [16]
     assert sizes([600, 600, 600], 100) == [1, 1, 1]
     assert sizes([10], 512) == [1]
