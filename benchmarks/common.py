@@ -1,11 +1,13 @@
 """What the benchmarks share: the example chats, the paper's settings, adapters to ask, spreads."""
 
+import ast
 import resource
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from plum_langchain import LearningSettings
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
@@ -22,6 +24,8 @@ PAPER = LearningSettings(
     batch_size=8,
     tokens_at_once=None,
     replay_per_batch=2,
+    everyday_per_batch=0,
+    rewordings=0,
     answer_weight=10.0,
     question_weight=10.0,
     frame_weight=1.0,
@@ -80,3 +84,15 @@ def peak_mib() -> float:
     """The most memory this process has had resident, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def named(texts: Sequence[str]) -> dict[str, Any]:
+    """`name=value`, the value a Python literal or a word."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found

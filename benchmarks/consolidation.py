@@ -10,19 +10,17 @@ from the same recorded questions, from the base model on, in one process after a
            them, in the quickest of its settings that run on this hardware (docs/performance.md)
 * plain    this package's reference, the paper's way: separate padded samples, full logits, float32,
            10 epochs
-* default  this package as it comes, but for the answers
+* default  this package as it comes, but for what is learned
 
-All learn the same: bare answers ("Yes", "No", the value), since a trainer knows nothing of
-reciting. Then each arm's adapters are asked what no arm was trained on: the `qa_test` questions,
-and those of the recorded questions that the selection of about 100 leaves out, which ask about the
-same facts in other words. A second is a second of training a session: from its questions to the
-adapter on disk, without the loading of the model. Ratios are taken within a run.
-
-`--people ana bo --arms default --default recite=True epochs=10` is for tuning.
+All learn the same: bare answers ("Yes", "No", the value) to the questions as they are, since a
+trainer knows nothing of reciting, of rewordings and of everyday exchanges. Then each arm's adapters
+are asked what no arm was trained on: the `qa_test` questions, and those of the recorded questions
+that the selection of about 100 leaves out, which ask about the same facts in other words. A second
+is a second of training a session: from its questions to the adapter on disk, without the loading of
+the model. Ratios are taken within a run.
 """
 
 import argparse
-import ast
 import gc
 import json
 import subprocess
@@ -34,15 +32,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, PAPER, peak_mib, shelve, shown, spread
+from common import CHATS, PAPER, named, peak_mib, shelve, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
+from plum_langchain.consolidation.everyday import everyday_samples
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
-from plum_langchain.learning import learn
+from plum_langchain.learning import encoder_for, learn
 from plum_langchain.memories.answer import answer
 from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine, LoadedModel, load_model, resolve_model
@@ -100,7 +99,7 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
             place.mkdir()
             done = train(questions, place, arguments.run)
             sessions.append({"user": exam.user_id, "questions": len(questions), **done})
-            asked = exam.about([session.session_id]) + _left_out(
+            asked = exam.about([session.session_id]) + left_out(
                 whole.make(session), questions, session
             )
             learned.append((exam.user_id, asked, place))
@@ -118,7 +117,7 @@ def _work(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _left_out(
+def left_out(
     whole: Sequence[Question], chosen: Sequence[Question], session: Session
 ) -> list[ExamQuestion]:
     """The questions of a session that aren't trained on and have an answer to compare with."""
@@ -138,11 +137,18 @@ def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
 
     settings = PAPER if arm == "plain" else _default(arguments)
     base = load_model(resolve_model(model), device="cpu", dtype=settings.dtype)
+    encoder = encoder_for(base.tokenizer, settings)
+    everyday = (
+        everyday_samples(base, encoder, weight=settings.everyday_weight)
+        if settings.everyday_per_batch
+        else []
+    )
 
     def train(questions: list[Question], place: Path, seed: int) -> dict[str, Any]:
         started = time.perf_counter()
+        seeded = replace(settings, seed=seed)
         done = learn(
-            base.model, base.tokenizer, questions, place, settings=replace(settings, seed=seed)
+            base.model, base.tokenizer, questions, place, settings=seeded, everyday=everyday
         )
         return {**asdict(done), "seconds": time.perf_counter() - started}
 
@@ -150,23 +156,11 @@ def _trainer(arguments: argparse.Namespace) -> tuple[Train, LearningSettings]:
 
 
 def _default(arguments: argparse.Namespace) -> LearningSettings:
-    return LearningSettings(**{"recite": False, **_named(arguments.default)})
+    return LearningSettings(**{**SAME_FOR_ALL, **named(arguments.default)})
 
 
 def _trl_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {**TRL_SETTINGS, **_named(arguments.trl)}
-
-
-def _named(texts: Sequence[str]) -> dict[str, Any]:
-    """`name=value`, the value a Python literal or a word."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[name] = value
-    return found
+    return {**TRL_SETTINGS, **named(arguments.trl)}
 
 
 def _trl(model: str, settings: dict[str, Any]) -> Train:
@@ -227,6 +221,9 @@ def _trl(model: str, settings: dict[str, Any]) -> Train:
     return train
 
 
+SAME_FOR_ALL: dict[str, Any] = {"recite": False, "rewordings": 0, "everyday_per_batch": 0}
+"""Of the default's settings, those that say what is learned."""
+
 TRL_SETTINGS: dict[str, Any] = {
     "dtype": "float32",  # of the loaded model; bf16 has it computed in bfloat16
     "num_train_epochs": PAPER.epochs,
@@ -251,14 +248,10 @@ def _examine(
     engine = Engine(lambda: resolved, store, ServingSettings(device="cpu", dtype="float32"))
     graded = []
     for user_id, asked, place in learned:
-        # Fitted on nobody who is examined: the shipped pairs are of ana and bo.
-        judge = Judge(engine, [pair for pair in shipped_pairs() if pair.of != user_id])
-
-        def copy(directory: Path, place: Path = place) -> None:
-            for name in (WEIGHTS, CONFIG):
-                (directory / name).write_bytes((place / name).read_bytes())
-
-        recalled = Recalled(adapter=shelve(store, resolved, user_id, settings, copy))
+        # Taught with nobody who is examined: ana and bo are among the shipped pairs.
+        others = [pair for pair in shipped_pairs() if pair.of != user_id]
+        judge = Judge(engine, others if len(others) < len(shipped_pairs()) else None)
+        recalled = Recalled(adapter=shelve(store, resolved, user_id, settings, copied(place)))
         for question in asked:
             given = answer(
                 engine,
@@ -272,6 +265,16 @@ def _examine(
             )
             graded.append(grade(user_id, question, given))
     return graded
+
+
+def copied(place: Path) -> Callable[[Path], None]:
+    """Puts PEFT's two files from a place into the directory it is given."""
+
+    def copy(directory: Path) -> None:
+        for name in (WEIGHTS, CONFIG):
+            (directory / name).write_bytes((place / name).read_bytes())
+
+    return copy
 
 
 # -- reporting ---------------------------------------------------------------------------------

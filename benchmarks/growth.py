@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, peak_mib
+from common import CHATS, named, peak_mib
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import machine
@@ -39,7 +39,9 @@ def main() -> None:
         return
     command = [sys.executable, __file__, "--loaded", "--model", arguments.model]
     loaded = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    learning = LearningSettings(patience=None, epochs=arguments.epochs)
+    learning = LearningSettings(
+        **{"patience": None, "epochs": arguments.epochs, **named(arguments.settings)}
+    )
     questions = QuestionSettings(max_questions=arguments.max_questions)
     rows: list[dict[str, Any]] = []
     print("| session | seconds | peak memory, MiB | adapter, bytes |\n| --- | --- | --- | --- |")
@@ -90,6 +92,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="LearningSettings")
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--max-questions", type=int, default=48, help="of each session")
     parser.add_argument("--epochs", type=int, default=3)

@@ -13,15 +13,23 @@ import itertools
 import json
 import tempfile
 import time
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from common import CHATS, PAPER
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings
-from plum_langchain.evaluation import compare, machine, read_exams
+from plum_langchain.evaluation import (
+    Comparison,
+    Everyday,
+    compare,
+    everyday_ability,
+    machine,
+    read_exams,
+)
 from plum_langchain.evaluation.metrics import summarise
+from plum_langchain.evaluation.picture import draw
 from plum_langchain.evaluation.report import percent, to_json
 
 
@@ -36,11 +44,15 @@ def main() -> None:
     names = [name for name, _ in varied]
     header = [*names, "seed", "balanced", "95%", "yes", "adjacent", "same slot", "open",
               "first session", "own recalled", "epochs", "s/session"]  # fmt: skip
+    if arguments.everyday:
+        header += ["everyday replies that suit", "that leak", "loss of neutral text"]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
         settings = dict(zip(names, values, strict=True))
-        record = _run(exams, settings, seed, arguments)
+        record, found = _run(exams, settings, seed, arguments)
+        if arguments.picture is not None:
+            draw(found, arguments.picture)
         records.append(record)
         print("| " + " | ".join([*map(str, values), str(seed), *record["row"]]) + " |", flush=True)
         if arguments.json is not None:
@@ -49,7 +61,7 @@ def main() -> None:
 
 def _run(
     exams: list[Any], settings: dict[str, Any], seed: int, arguments: argparse.Namespace
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Comparison]:
     start = PAPER if arguments.paper else LearningSettings()
     learning = replace(start, seed=seed, **settings)
     asked = QuestionSettings(max_questions=arguments.max_questions, seed=seed)
@@ -59,6 +71,10 @@ def _run(
         found = compare(
             plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False
         )
+        chatted = []
+        if arguments.everyday:
+            chatted = [everyday_ability(plum, exams[0].user_id, "none")]
+            chatted += [everyday_ability(plum, exam.user_id, "parametric") for exam in exams]
         plum.close()
     summary = found.arms["parametric"]
     learned = [c for c in found.consolidated if c.state == "learned"]
@@ -79,13 +95,28 @@ def _run(
         f"{sum(epochs) / len(epochs):.1f}",
         f"{found.seconds_per_session or 0:.0f}",
     ]
-    return {
+    if chatted:
+        row += _everyday_cells(*chatted)
+    record = {
         "settings": settings,
         "seed": seed,
+        "everyday": [asdict(one) for one in chatted],
         "row": row,
         "seconds": time.perf_counter() - began,
         "comparison": to_json(found),
     }
+    return record, found
+
+
+def _everyday_cells(base: Everyday, *adapted: Everyday) -> list[str]:
+    """The base model's, and the mean of all people's behind an arrow."""
+    suits = sum(one.suits for one in adapted) / len(adapted)
+    loss = sum(one.loss for one in adapted) / len(adapted)
+    return [
+        f"{percent(base.suits)} → {percent(suits)}",
+        str(sum(one.leaks for one in adapted)),
+        f"{base.loss:.3f} → {loss:.3f}",
+    ]
 
 
 def _varied(text: str) -> tuple[str, list[Any]]:
@@ -112,7 +143,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--paper", action="store_true", help="start from the paper's settings")
     parser.add_argument("--vary", nargs="*", default=[], metavar="NAME=V1,V2")
+    parser.add_argument(
+        "--everyday", action="store_true", help="chat with each person's adapter as well"
+    )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")
     return parser.parse_args()
 
 

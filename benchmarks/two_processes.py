@@ -92,7 +92,9 @@ def _learn(seconds: float) -> float:
             base.tokenizer,
             questions,
             Path(place),
-            settings=LearningSettings(epochs=1000, patience=None, recite=False),
+            settings=LearningSettings(
+                epochs=1000, patience=None, recite=False, rewordings=0, everyday_per_batch=0
+            ),
             progress=progress,
             should_stop=lambda: bool(clock) and clock[-1] - clock[0] > seconds,
         )

@@ -1,0 +1,180 @@
+"""What comes back of a session's facts, apart from the verdict on it; for tuning.
+
+    python benchmarks/recitals.py
+    python benchmarks/recitals.py rewordings=0 everyday_per_batch=0
+
+The first two sessions of each person are learned one by one, each from the base model on, with 100
+of their recorded questions; then the rest of the recorded questions and `qa_test` are asked.
+Printed is how often exactly the fact behind a question came back (of those where it is known), the
+verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
+second session). ana and bo are among those whom the package's judge was taught with, so each is
+judged by one that was taught with all others, which takes three minutes a person.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from common import CHATS, named, shelve
+from consolidation import copied, left_out
+
+from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
+from plum_langchain.adapters import AdapterStore
+from plum_langchain.consolidation.everyday import everyday_samples
+from plum_langchain.evaluation import machine, read_exams
+from plum_langchain.evaluation.everyday import everyday_prompts, judge_reply, neutral_texts
+from plum_langchain.evaluation.exam import Exam
+from plum_langchain.evaluation.metrics import Graded, grade, summarise
+from plum_langchain.evaluation.report import percent
+from plum_langchain.learning import encoder_for, learn
+from plum_langchain.memories.answer import answer
+from plum_langchain.memories.base import Recalled
+from plum_langchain.models import Engine, Sampling, load_model, resolve_model
+from plum_langchain.questions import question_maker
+from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.verdicts import Judge
+from plum_langchain.verdicts.pairs import shipped_pairs
+
+
+def main() -> None:
+    """Learn, ask and print."""
+    arguments = _arguments()
+    settings = LearningSettings(**named(arguments.settings))
+    resolved = resolve_model(arguments.model)
+    base = load_model(resolved, device="cpu", dtype=settings.dtype)
+    encoder = encoder_for(base.tokenizer, settings)
+    everyday = everyday_samples(base, encoder, weight=settings.everyday_weight)
+    exams = read_exams([CHATS / f"{person}.jsonl" for person in arguments.people])
+    records: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as directory:
+        store = AdapterStore(Path(directory) / "adapters")
+        engine = Engine(lambda: resolved, store, ServingSettings(device="cpu"))
+        for exam in exams:
+            others = [pair for pair in shipped_pairs() if pair.of != exam.user_id]
+            judge = Judge(engine, others if len(others) < len(shipped_pairs()) else None)
+            for number in range(arguments.sessions):
+                place = Path(directory) / f"{exam.user_id}-{number}"
+                place.mkdir()
+                started = time.perf_counter()
+                learn(
+                    base.model, base.tokenizer, _chosen(exam, number), place,
+                    settings=replace(settings, seed=number), everyday=everyday,
+                )  # fmt: skip
+                seconds = time.perf_counter() - started
+                adapter = shelve(store, resolved, place.name, settings, copied(place))
+                found = _asked(engine, judge, exam, number, Recalled(adapter=adapter), settings)
+                if number == arguments.sessions - 1:
+                    told = [q.statement for q in _chosen(exam, number) if q.statement]
+                    found |= _still_itself(engine, Recalled(adapter=adapter), settings, told)
+                records.append({"user": exam.user_id, "seconds": seconds, **found})
+                print(f"{place.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(_table(records))
+    if arguments.json is not None:
+        report = {"records": records, "settings": asdict(settings), "machine": machine()}
+        arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
+
+
+def _chosen(exam: Exam, number: int) -> list[Any]:
+    return question_maker("recorded", QuestionSettings()).make(exam.sessions[number])
+
+
+def _asked(
+    engine: Engine,
+    judge: Judge,
+    exam: Exam,
+    number: int,
+    recalled: Recalled,
+    settings: LearningSettings,
+) -> dict[str, Any]:
+    """Each answer, and whether the fact that was wanted came back (None if it isn't known)."""
+    session = exam.sessions[number]
+    whole = question_maker("recorded", QuestionSettings(max_questions=None)).make(session)
+    wanted = {question.question: question.recital for question in whole}
+    questions = exam.about([session.session_id])
+    questions += left_out(whole, _chosen(exam, number), session)
+    graded, recited = [], []
+    for question in questions:
+        given = answer(
+            engine, judge, recalled, question.question, memory="parametric",
+            system_prompt=settings.system_prompt, closed=question.closed,
+            started=time.perf_counter(),
+        )  # fmt: skip
+        graded.append(grade(exam.user_id, question, given))
+        expected = wanted.get(question.question)
+        came = given.recited or given.text
+        recited.append(None if expected in (None, UNKNOWN_ANSWER) else came == expected)
+    return {"answers": [asdict(one) for one in graded], "recited": recited}
+
+
+def _still_itself(
+    engine: Engine, recalled: Recalled, settings: LearningSettings, told: list[str]
+) -> dict[str, Any]:
+    """The loss of neutral text, and of everyday replies how many suit and leak."""
+    sampling = Sampling(max_new_tokens=48)
+    system = [{"role": "system", "content": settings.system_prompt or ""}]
+    chatted = [
+        judge_reply(
+            prompt,
+            engine.chat(
+                [*system, {"role": "user", "content": prompt.prompt}], recalled.adapter, sampling
+            ).text,
+            told,
+        )
+        for prompt in everyday_prompts()
+    ]
+    losses = [engine.loss(text, recalled.adapter) for text in neutral_texts()]
+    return {
+        "neutral": sum(nll for nll, _ in losses) / sum(tokens for _, tokens in losses),
+        "suits": sum(one.suits for one in chatted) / len(chatted),
+        "leaks": sum(one.leaks for one in chatted),
+    }
+
+
+def _table(records: list[dict[str, Any]]) -> str:
+    graded = [Graded(**one) for record in records for one in record["answers"]]
+    summary = summarise(graded)
+    low, high = summary.ci95 or (None, None)
+    came = [one for record in records for one in record["recited"]]
+
+    def recited(kind: str) -> str:
+        known = [c for g, c in zip(graded, came, strict=True) if g.kind == kind and c is not None]
+        return f"{percent(sum(known) / len(known))} of {len(known)}"
+
+    last = [record for record in records if "neutral" in record]
+    cells = {
+        "s a session": f"{statistics.mean(record['seconds'] for record in records):.0f}",
+        "the fact recited: yes": recited("yes"),
+        "same slot": recited("no_same_slot"),
+        "open": recited("open"),
+        "balanced": f"{percent(summary.balanced_accuracy)} ({percent(low)}-{percent(high)})",
+        "yes": percent(summary.yes),
+        "no, adjacent": percent(summary.no_adjacent),
+        "no, same slot": percent(summary.no_same_slot),
+        "open answers": percent(summary.open),
+        "everyday replies that suit": percent(statistics.mean(r["suits"] for r in last)),
+        "that leak": str(sum(record["leaks"] for record in last)),
+        "loss of neutral text": f"{statistics.mean(r['neutral'] for r in last):.3f}",
+    }
+    return "\n".join(
+        "| " + " | ".join(row) + " |" for row in (cells, ["---"] * len(cells), cells.values())
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="LearningSettings")
+    parser.add_argument("--people", nargs="+", default=["ana", "bo"])
+    parser.add_argument("--sessions", type=int, default=2, help="of each person")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
