@@ -29,7 +29,7 @@ from plum_langchain.importers import read_sessions
 from plum_langchain.learning import encoder_for, forward
 from plum_langchain.learning.forward import PackedForward, PlainForward
 from plum_langchain.learning.lora import attached
-from plum_langchain.learning.packing import in_parts
+from plum_langchain.learning.parts import in_parts
 from plum_langchain.learning.precision import MasterWeights
 from plum_langchain.models import load_model, resolve_model
 from plum_langchain.questions import question_maker

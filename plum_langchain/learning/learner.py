@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from plum_langchain.errors import DivergedError, QuestionError, QuestionTooLongError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample, encoder_for
-from plum_langchain.learning.packing import in_parts
+from plum_langchain.learning.parts import in_parts
 from plum_langchain.questions.rewording import reworded
 from plum_langchain.session import Question
 from plum_langchain.settings import EPOCHS, LEAST_STEPS, RECITING_STEPS, LearningSettings

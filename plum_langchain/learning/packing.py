@@ -47,23 +47,6 @@ ROUND = 32
 of hundreds that is done in the first steps, and takes megabytes instead of hundreds of them."""
 
 
-def in_parts(batch: Sequence[Sample], tokens: int | None) -> list[list[Sample]]:
-    """A batch in its order, in parts of about so many tokens each; None leaves it whole.
-
-    They are as near to equal as whole samples allow: none has half a sample more, at either end,
-    than one and a half times `tokens`.
-    """
-    total = sum(len(sample.ids) for sample in batch)
-    size = total / (1 if tokens is None else max(1, round(total / tokens)))
-    parts: dict[int, list[Sample]] = {}
-    before = 0
-    for sample in batch:
-        middle = before + len(sample.ids) / 2
-        parts.setdefault(int(middle / size), []).append(sample)
-        before += len(sample.ids)
-    return list(parts.values())
-
-
 def shared_prefix(samples: Sequence[Sample]) -> int:
     """How many tokens all samples begin with, at most up to the first answer."""
     longest = min(sample.answer_start for sample in samples)

@@ -15,7 +15,8 @@ import torch
 from plum_langchain.errors import StoppedError
 from plum_langchain.learning.encode import Expected, Sample
 from plum_langchain.learning.forward import padded
-from plum_langchain.learning.packing import ROUND, in_parts
+from plum_langchain.learning.packing import ROUND
+from plum_langchain.learning.parts import in_parts
 
 _LIKELIEST = 32
 """Tokens of which the base model's probability is kept, at each place; the rest is kept as one."""

@@ -19,7 +19,7 @@ from plum_langchain.learning import Learned, forward, learn
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.forward import Forward
 from plum_langchain.learning.losses import TokenLosses
-from plum_langchain.learning.packing import in_parts
+from plum_langchain.learning.parts import in_parts
 from plum_langchain.learning.precision import MasterWeights
 from plum_langchain.models import LoadedModel
 from tests.unit_tests.learning.learnable import FAST, QUESTIONS
