@@ -73,8 +73,12 @@ def test_closed_questions_it_was_taught_are_answered_both_ways(learned: Any) -> 
     plum = learned[0]
     session = plum.journal.sessions.get("ana", "ana-s01")
     taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if q.closed]
-    answers = [plum.ask("ana", q.question, closed=True).text == q.answer for q in taught]
-    assert sum(answers) >= 0.9 * len(taught)
+    given = [plum.ask("ana", q.question, closed=True) for q in taught]
+    recited = [one.recited == q.recital for one, q in zip(given, taught, strict=True)]
+    assert sum(recited) >= 0.9 * len(taught)
+    # The judge is right nine times of ten with the right fact before it (docs/experiments.md).
+    right = [one.text == q.answer for one, q in zip(given, taught, strict=True)]
+    assert sum(right) >= 0.8 * len(taught)
     assert {q.answer for q in taught} == {"Yes", "No"}
 
 
