@@ -69,7 +69,11 @@ def everyday_samples(
 
 
 def everyday_exchanges(base: LoadedModel, should_stop: Callable[[], bool]) -> list[Exchange]:
-    """The base model's replies to the shipped prompts: shipped, from the cache, or made now."""
+    """The base model's replies to the shipped prompts: shipped, from the cache, or made now.
+
+    Raises:
+        StoppedError, ChatTemplateError, CacheError: as `everyday_samples`.
+    """
     return derived(
         "plum_langchain.consolidation",
         "everyday",

@@ -16,7 +16,7 @@ import torch
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.layers import DecoderLayers
 from plum_langchain.learning.losses import TokenLosses, token_nll
-from plum_langchain.learning.packing import ROUND, Packed, expected_at, pack, shared_prefix
+from plum_langchain.learning.packing import ROUND, Packed, expected_at, pack, padded, shared_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class PlainForward:
 
     def __call__(self, batch: Sequence[Sample]) -> TokenLosses:
         """Run a batch; see `Forward`."""
-        ids, mask = padded(batch, self._pad_id, self._multiple_of)
+        ids, mask = padded([s.ids for s in batch], self._pad_id, self._multiple_of)
         weights, owner = torch.zeros(ids.shape), torch.full(ids.shape, -1)
         for row, sample in enumerate(batch):
             weights[row, : len(sample.ids)] = torch.tensor(sample.weights)
@@ -71,19 +71,6 @@ class PlainForward:
         )
         weights, owner = (t[:, 1:].flatten().to(device) for t in (weights, owner))
         return TokenLosses(nll, weights, owner, len(batch))
-
-
-def padded(
-    batch: Sequence[Sample], pad_id: int, multiple_of: int = 1
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids of a batch, padded on the right, and the mask of what isn't padding: (B, T) both."""
-    longest = max(len(sample.ids) for sample in batch)
-    shape = (len(batch), longest + -longest % multiple_of)
-    ids, mask = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
-    for row, sample in enumerate(batch):
-        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
-        mask[row, : len(sample.ids)] = 1
-    return ids, mask
 
 
 class PackedForward:

@@ -5,13 +5,14 @@ every epoch. So a model can be cut in two: the lower part run once, the upper pa
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from plum_langchain.errors import InvalidInputError
+from plum_langchain.learning.packing import ROUND, padded
 
 
 class DecoderLayers:
@@ -84,6 +85,22 @@ class DecoderLayers:
         if end.hidden is None:
             raise RuntimeError("the decoder did not run its layers")
         return end.hidden
+
+    def at_end(self, number: int, texts: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
+        """What the first `number` layers make of the last token of each text, read side by side.
+
+        Args:
+            number: Of layers.
+            texts: B of them, as token ids.
+            pad_id: What to pad with.
+
+        Returns:
+            (B, H) float32, on the CPU.
+        """
+        ids, mask = (t.to(self._decoder.device) for t in padded(texts, pad_id, ROUND))
+        hidden = self.upto(number, input_ids=ids, attention_mask=mask)
+        ends = torch.tensor([len(text) - 1 for text in texts])
+        return hidden[torch.arange(len(texts)), ends].float().cpu()
 
     @contextmanager
     def without_below(self, number: int) -> Iterator[None]:

@@ -94,13 +94,20 @@ def _refuse_embeddings(adapted: Any, settings: LearningSettings) -> None:
             )
 
 
-def save(adapted: Any, directory: Path, dtype: "torch.dtype | None" = None) -> None:
+def save(
+    adapted: Any,
+    directory: Path,
+    *,
+    dtype: "torch.dtype | None" = None,
+    base_model: str | None = None,
+) -> None:
     """Write the adapter's weights and configuration as PEFT, vLLM and others load them.
 
     Args:
         adapted: PEFT's model.
         directory: An existing one.
         dtype: Of the weights on disk; None for what they are trained in.
+        base_model: What the configuration calls the base model; None for where it was loaded from.
     """
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save as to_bytes
@@ -113,6 +120,8 @@ def save(adapted: Any, directory: Path, dtype: "torch.dtype | None" = None) -> N
     (directory / WEIGHTS).write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
     config = copy.copy(adapted.peft_config[_NAME])
     config.inference_mode = True
+    if base_model is not None:
+        config.base_model_name_or_path = base_model
     if not isinstance(config.target_modules, str):
         config.target_modules = sorted(config.target_modules)  # equal configurations, equal bytes
     config.save_pretrained(str(directory))

@@ -139,3 +139,25 @@ def expected_at(
         several[rows, :width] = expected.tokens[at[rows]]
         shares[rows, :width] = expected.shares[at[rows]]
     return several, shares
+
+
+def padded(
+    texts: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids side by side instead, padded on the right, and the mask of what isn't padding.
+
+    Args:
+        texts: B of them.
+        pad_id: What to pad with; it is masked, so any id will do.
+        multiple_of: Of tokens; up to the next from the longest on.
+
+    Returns:
+        (B, T) int64 both.
+    """
+    longest = max(map(len, texts))
+    shape = (len(texts), longest + -longest % multiple_of)
+    ids, mask = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = torch.tensor(text)
+        mask[row, : len(text)] = 1
+    return ids, mask

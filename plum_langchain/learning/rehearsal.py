@@ -14,8 +14,7 @@ import torch
 
 from plum_langchain.errors import StoppedError
 from plum_langchain.learning.encode import Expected, Sample
-from plum_langchain.learning.forward import padded
-from plum_langchain.learning.packing import ROUND
+from plum_langchain.learning.packing import ROUND, padded
 from plum_langchain.learning.parts import in_parts
 
 _LIKELIEST = 32
@@ -44,7 +43,7 @@ def rehearsed(
                 f"asked to stop after {len(found)} of {len(samples)} everyday exchanges were read; "
                 "it will begin again"
             )
-        ids, mask = (t.to(model.device) for t in padded(batch, 0, ROUND))
+        ids, mask = (t.to(model.device) for t in padded([s.ids for s in batch], 0, ROUND))
         with torch.no_grad():
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         for sample, row in zip(batch, logits, strict=True):

@@ -5,51 +5,34 @@ start. What is written is float32: the dequantized values exactly.
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
-
-def cache_directory() -> Path:
-    """Where converted weights are kept: `$PLUM_CACHE`, or the user's cache directory."""
-    import platformdirs
-
-    return Path(os.environ.get("PLUM_CACHE") or platformdirs.user_cache_dir("plum-langchain"))
+from plum_langchain.models.cache import cache_directory, make_once
 
 
 def converted(gguf: Path, name: str, progress: Callable[[str], None] | None = None) -> Path:
     """The directory with `gguf` as a safetensors model; converts it if that wasn't done yet.
 
-    Safe against a second process doing the same and against being killed half-way: one converts,
-    under a lock, into a directory that is renamed when complete.
-
     Args:
         gguf: The file.
         name: The model's name, for the directory and the progress line.
         progress: Told before a conversion begins.
+
+    Raises:
+        CacheError: the cache can't be written.
     """
     stat = gguf.stat()
     with gguf.open("rb") as file:  # metadata and names are at the front, and tell models apart
         head = hashlib.sha256(file.read(1 << 20)).hexdigest()[:12]
     directory = cache_directory() / "models" / f"{name.replace('/', '--')}-{stat.st_size}-{head}"
-    if directory.is_dir():
-        return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{directory}.lock"):
-        if not directory.is_dir():
-            if progress is not None:
-                progress(f"Converting {name} from GGUF to safetensors (once, about half a minute)")
-            writing = directory.with_name(directory.name + ".writing")
-            shutil.rmtree(writing, ignore_errors=True)
-            try:
-                _convert(gguf, writing)
-                writing.rename(directory)
-            except BaseException:
-                shutil.rmtree(writing, ignore_errors=True)
-                raise
+
+    def convert(writing: Path) -> None:
+        if progress is not None:
+            progress(f"Converting {name} from GGUF to safetensors (once, about half a minute)")
+        _convert(gguf, writing)
+
+    make_once(directory, convert)
     return directory
 
 

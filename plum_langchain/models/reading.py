@@ -125,17 +125,8 @@ class Reading(ABC):
         found = []
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            length = max(map(len, batch))
-            ids = torch.tensor([one + [pad] * (length - len(one)) for one in batch])
-            mask = torch.tensor([[1] * len(one) + [0] * (length - len(one)) for one in batch])
-            last = torch.tensor([len(one) - 1 for one in batch])
             with self._activated(None, lora), torch.inference_mode():
-                hidden = layers.upto(
-                    layer,
-                    input_ids=ids.to(self.base.device),
-                    attention_mask=mask.to(self.base.device),
-                )
-                found.append(hidden.cpu()[torch.arange(len(batch)), last].float())
+                found.append(layers.at_end(layer, batch, pad))
         return torch.cat(found)
 
 

@@ -7,7 +7,6 @@ is on the verdict alone), on pairs of made-up people. It is no part of any user'
 """
 
 import logging
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -66,6 +65,7 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
     last = max(1, round(_LAST * len(layers)))
     middle = range(min(round(_FIRST * len(layers)), last - 1), last)
     template = ChatTemplate(base.tokenizer)
+    pad = base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
     read = [template.tokenize(template.prompt(chat_of(p.statement, p.question)))[0] for p in pairs]
     words = torch.tensor([overlap(pair.statement, pair.question) for pair in pairs])
     yes = torch.tensor([float(pair.yes) for pair in pairs])
@@ -89,16 +89,11 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
             share = min(1.0, (step + 1) / _WARM_UP) * (1 - step / len(batches))
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = share * rate
-            states = _states(base, layers, last, [read[index] for index in batch])
+            states = layers.at_end(last, [read[index] for index in batch], pad)
             loss = binary_cross_entropy_with_logits(
                 head.logits(states, words[batch]), yes[batch], pos_weight=no_to_yes
             )
-            if not bool(loss.isfinite()):
-                raise DivergedError(
-                    f"{base.resolved.id} can't be taught to judge: the loss became {float(loss)} "
-                    f"in batch {step + 1} of {len(batches)}; nothing was saved. Learn with "
-                    "LearningSettings(recite=False), whose answers need no judge"
-                )
+            _check([loss], base, step)
             loss.backward()
             weights.take_gradients()
             torch.nn.utils.clip_grad_norm_(weights.masters, _LORA.max_grad_norm)
@@ -107,10 +102,20 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
             weights.give_out()
             if step % 50 == 0:
                 logger.info("verdicts: batch %d of %d", step + 1, len(batches))
+        _check([*weights.masters, *head.trained], base, len(batches))  # the last step's doing
         weights.restore()
-        adapted.peft_config["default"].base_model_name_or_path = base.resolved.id
-        save(adapted, directory, torch.float16)  # it ships with the package
+        # In half the bytes, since the one for the default model ships with the package.
+        save(adapted, directory, dtype=torch.float16, base_model=base.resolved.id)
     head.save(directory / HEAD)
+
+
+def _check(tensors: Sequence[torch.Tensor], base: LoadedModel, steps: int) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise DivergedError(
+            f"{base.resolved.id} can't be taught to judge: after {steps} steps its weights or its "
+            "loss are no numbers any more; nothing was saved. Learn with "
+            "LearningSettings(recite=False), whose answers need no judge"
+        )
 
 
 def chat_of(statement: str, question: str) -> list[Message]:
@@ -130,18 +135,4 @@ def _batches(read: Sequence[Sequence[int]], rng: random.Random) -> list[list[int
         near = sorted(order[start : start + 8 * _BATCH], key=lambda index: len(read[index]))
         found += [near[i : i + _BATCH] for i in range(0, len(near), _BATCH)]
     rng.shuffle(found)
-    return found
-
-
-def _states(
-    base: LoadedModel, layers: DecoderLayers, last: int, batch: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """(B, H) on the CPU: what the last adapted layer holds where a reply would begin."""
-    length = 16 * math.ceil(max(map(len, batch)) / 16)  # few sizes: a kernel is kept for each
-    pad = base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
-    ids = torch.tensor([[*one, *[pad] * (length - len(one))] for one in batch])
-    mask = torch.tensor([[1] * len(one) + [0] * (length - len(one)) for one in batch])
-    hidden = layers.upto(last, input_ids=ids.to(base.device), attention_mask=mask.to(base.device))
-    ends = torch.tensor([len(one) - 1 for one in batch])
-    found: torch.Tensor = hidden[torch.arange(len(batch)), ends].float().cpu()
     return found

@@ -1,0 +1,59 @@
+"""The user's cache: what is worked out once, whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from plum_langchain.errors import CacheError
+
+
+def cache_directory() -> Path:
+    """Where it is: `$PLUM_CACHE`, or the user's cache directory."""
+    import platformdirs
+
+    return Path(os.environ.get("PLUM_CACHE") or platformdirs.user_cache_dir("plum-langchain"))
+
+
+def make_once(kept: Path, make: Callable[[Path], None]) -> None:
+    """Have a file or directory there; nothing is done if it is.
+
+    Safe against a second process doing the same and against being killed half-way: one makes it,
+    under a lock, aside, and it is renamed when complete.
+
+    Args:
+        kept: Where it is to be.
+        make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind.
+
+    Raises:
+        CacheError: the cache can't be written.
+    """
+    if kept.exists():
+        return
+    lock = FileLock(f"{kept}.lock")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise CacheError(
+            f"{kept.parent} can't be written ({error}), and {kept.name} has to be kept there; set "
+            "PLUM_CACHE to a directory that can"
+        ) from error
+    writing = kept.with_name(f"{kept.name}.writing")
+    try:
+        if not kept.exists():
+            _remove(writing)  # of one that was killed
+            make(writing)
+            writing.rename(kept)
+    finally:
+        _remove(writing)
+        lock.release()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
