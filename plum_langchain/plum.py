@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
@@ -14,6 +14,7 @@ from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter, Forgotten
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
+from plum_langchain.learning import Sample
 from plum_langchain.memories import (
     Hybrid,
     Memory,
@@ -102,6 +103,7 @@ class Plum:
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""
         self._judge = Judge(self.engine)
+        self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
         self._questions = questions
         self._progress = progress
@@ -219,6 +221,7 @@ class Plum:
             learning=self.learning,
             serving=self.serving,
             settings=self.settings,
+            everyday=self._everyday,
         )
         return consolidator.run(
             users,

@@ -1,11 +1,11 @@
 """The base model that is trained, and what is worked out once for all that it learns in a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from plum_langchain.consolidation.everyday import everyday_samples
 from plum_langchain.learning import Encoder, Sample, encoder_for
-from plum_langchain.models import LoadedModel, ResolvedModel, load_model
+from plum_langchain.models import LoadedModel, ResolvedModel, load_model, release_memory
 from plum_langchain.settings import LearningSettings
 
 
@@ -23,8 +23,16 @@ def load_base(
     device: str,
     learning: LearningSettings,
     should_stop: Callable[[], bool],
+    read_before: MutableMapping[str, Sequence[Sample]],
 ) -> TrainedBase:
     """Load it.
+
+    Args:
+        resolved: Where it is.
+        device: To train on.
+        learning: How it will be trained.
+        should_stop: Asked while the model reads.
+        read_before: By fingerprint, the everyday samples a model has read; this one's are added.
 
     Raises:
         StoppedError: `should_stop` returned True.
@@ -36,7 +44,10 @@ def load_base(
     encoder = encoder_for(loaded.tokenizer, learning)
     everyday: Sequence[Sample] = ()
     if learning.everyday_per_batch:
-        everyday = everyday_samples(
-            loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
-        )
+        if resolved.fingerprint not in read_before:
+            read_before[resolved.fingerprint] = everyday_samples(
+                loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
+            )
+        everyday = read_before[resolved.fingerprint]
+    release_memory()  # of the holes that loading and reading leave, beside which training grows
     return TrainedBase(loaded, encoder, everyday)

@@ -9,7 +9,7 @@ model it trains is its own object, never the one that serves chats.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
-from plum_langchain.learning import StepProgress, learn
+from plum_langchain.learning import Sample, StepProgress, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
@@ -79,7 +79,11 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class Consolidator:
-    """Learns finished sessions. One instance may be used by one thread at a time."""
+    """Learns finished sessions. One instance may be used by one thread at a time.
+
+    `everyday` holds, by fingerprint, what a base model has read to rehearse (a few MB that outlive
+    it); others may use it at the same time.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Consolidator:
         learning: LearningSettings,
         serving: ServingSettings,
         settings: HomeSettings,
+        everyday: MutableMapping[str, Sequence[Sample]],
     ) -> None:
         self._home = home
         self._journal = journal
@@ -99,6 +104,7 @@ class Consolidator:
         self._learning = learning
         self._serving = serving
         self._settings = settings
+        self._everyday = everyday
         self._base: TrainedBase | None = None
 
     def run(
@@ -332,7 +338,9 @@ class Consolidator:
     def _base_model(self, stopping: Callable[[], bool]) -> TrainedBase:
         if self._base is None:
             # A template that can't be used is the model's fault: it must not fail the sessions.
-            self._base = load_base(self._resolve(), self._serving.device, self._learning, stopping)
+            self._base = load_base(
+                self._resolve(), self._serving.device, self._learning, stopping, self._everyday
+            )
         return self._base
 
     def _parent(self, user_id: str) -> AdapterRef | None:

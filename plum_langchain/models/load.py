@@ -1,5 +1,6 @@
 """A base model into memory, on a device and in a dtype chosen sensibly."""
 
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -122,9 +123,31 @@ def load_model(
         ) from error
     model.to(device)  # type: ignore[arg-type]  # transformers wraps torch's signature wrongly
     for parameter in model.parameters():  # not the buffers: rotary frequencies need their digits
-        parameter.data = parameter.data.to(weights_dtype)
+        loaded = parameter.data
+        parameter.data = loaded.to(weights_dtype)
+        if parameter.data is not loaded:
+            _let_go(loaded)
     model.eval().requires_grad_(False)
     return LoadedModel(resolved, model, tokenizer, device)
+
+
+def _let_go(tensor: "torch.Tensor") -> None:
+    """Take a dead tensor's pages out of memory at once, not when all that lie beside it are dead.
+
+    Weights are views of their mapped file, which stays mapped until the last of them is gone: all
+    of it would be in memory beside all that was made of it. Nobody may read the tensor again.
+    """
+    import ctypes
+    import mmap
+
+    if tensor.device.type != "cpu" or sys.platform != "linux":
+        return
+    page = mmap.PAGESIZE
+    start = -(-tensor.data_ptr() // page) * page
+    length = (tensor.data_ptr() + tensor.nbytes - start) // page * page
+    if length > 0:
+        address, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
+        ctypes.CDLL(None).madvise(address, size, mmap.MADV_DONTNEED)
 
 
 def release_memory() -> None:

@@ -17,8 +17,8 @@ from plum_langchain.errors import (
     QuestionError,
     UnknownGenerationError,
 )
-from plum_langchain.learning import learn
-from plum_langchain.models import load_model, resolve_model
+from plum_langchain.learning import Encoder, Exchange, learn
+from plum_langchain.models import LoadedModel, load_model, resolve_model
 from plum_langchain.session import Question, SessionState
 from tests.tiny import CHATML, FixedQuestions, session
 from tests.unit_tests.consolidation.helpers import (
@@ -38,6 +38,23 @@ from tests.unit_tests.learning.learnable import FAST, make_learnable
 @pytest.fixture(scope="module")
 def learnable(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_learnable(tiny_model, tmp_path_factory.mktemp("models") / "learnable")
+
+
+def test_everyday_exchanges_are_read_once_for_all_runs(
+    open_plum: OpenPlum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[float] = []
+
+    def samples(base: LoadedModel, encoder: Encoder, *, weight: float, should_stop: Any) -> Any:
+        read.append(weight)
+        return [encoder.encode_exchange(Exchange("Hello", "Good morning"), weight=weight)]
+
+    monkeypatch.setattr("plum_langchain.consolidation.base.everyday_samples", samples)
+    plum = open_plum(learning=replace(QUICK, everyday_per_batch=1, everyday_weight=0.25))
+    for name in ("s1", "s2"):
+        add(plum, "ana", name)
+        assert [c.state for c in plum.consolidate("ana")] == ["learned"]
+    assert read == [0.25]
 
 
 # -- one after another -------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import ctypes
 import json
+import re
 import shutil
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from plum_langchain import ServingSettings
 from plum_langchain.errors import InvalidInputError, ModelNotFoundError
 from plum_langchain.models import load_model, release_memory, resolve_model
-from plum_langchain.models.load import choose_device, choose_dtype
+from plum_langchain.models.load import _let_go, choose_device, choose_dtype
 from plum_langchain.models.resolve import PACKAGED, Packaged, fingerprint
 from plum_langchain.settings import DEFAULT_MODEL
 
@@ -187,6 +189,25 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(tiny_model: Path) -> None:
     half = load_model(resolve_model(str(tiny_model)), device="cpu", dtype="bfloat16")
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     assert half.model.model.rotary_emb.inv_freq.dtype == torch.float32
+    for one, other in zip(parameters, half.model.parameters(), strict=True):
+        assert torch.equal(one.to(torch.bfloat16), other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are let go on Linux alone")
+def test_dead_weights_leave_memory_while_their_neighbours_stay(tmp_path: Path) -> None:
+    def resident_kib() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmRSS:\s*(\d+)", status)[1])  # type: ignore[index]
+
+    kept = torch.arange(1 << 22, dtype=torch.float32)  # 16 MiB
+    save_file({"dead": kept, "alive": kept + 1}, tmp_path / "two.safetensors")
+    mapped = load_file(tmp_path / "two.safetensors")
+    assert torch.equal(mapped["dead"] + 1, mapped["alive"])  # both are read, and so in memory
+    before = resident_kib()
+    _let_go(mapped["dead"])
+    assert 15 * 1024 < before - resident_kib() < 17 * 1024
+    assert torch.equal(mapped["alive"], kept + 1)
+    assert torch.equal(load_file(tmp_path / "two.safetensors")["dead"], kept)
 
 
 def test_memory_is_given_back_where_the_allocator_can(monkeypatch: pytest.MonkeyPatch) -> None:
