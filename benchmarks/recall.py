@@ -13,6 +13,7 @@ import itertools
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from plum_langchain.evaluation import (
     machine,
     read_exams,
 )
-from plum_langchain.evaluation.metrics import summarise
+from plum_langchain.evaluation.exam import ExamQuestion
+from plum_langchain.evaluation.metrics import Graded, grade, summarise
 from plum_langchain.evaluation.picture import draw
 from plum_langchain.evaluation.report import percent, to_json
+from plum_langchain.session import Kind
 
 
 def main() -> None:
@@ -46,6 +49,8 @@ def main() -> None:
               "first session", "own recalled", "epochs", "s/session"]  # fmt: skip
     if arguments.everyday:
         header += ["everyday replies that suit", "that leak", "loss of neutral text"]
+    if arguments.corrections:
+        header += ["corrections", "new is true", "old is denied", "open"]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
@@ -75,6 +80,9 @@ def _run(
         if arguments.everyday:
             chatted = [everyday_ability(plum, exams[0].user_id, "none")]
             chatted += [everyday_ability(plum, exam.user_id, "parametric") for exam in exams]
+        corrected = []
+        if arguments.corrections:
+            corrected = [g for exam in exams for g in _corrections(plum, exam.user_id)]
         plum.close()
     summary = found.arms["parametric"]
     learned = [c for c in found.consolidated if c.state == "learned"]
@@ -97,15 +105,40 @@ def _run(
     ]
     if chatted:
         row += _everyday_cells(*chatted)
+    if corrected:
+        kinds: list[Kind | None] = [None, "yes", "no_same_slot", "open"]
+        row += [_right(corrected, kind) for kind in kinds]
     record = {
         "settings": settings,
         "seed": seed,
         "everyday": [asdict(one) for one in chatted],
+        "corrections": [asdict(one) for one in corrected],
         "row": row,
         "seconds": time.perf_counter() - began,
         "comparison": to_json(found),
     }
     return record, found
+
+
+def _corrections(plum: Plum, user_id: str) -> list[Graded]:
+    """What a person's later sessions changed: the new is true, the old is not any more."""
+    text = (Path(__file__).parent / "corrections.jsonl").read_text("utf-8")
+    changes = [json.loads(line) for line in text.splitlines()]
+    asked: list[ExamQuestion] = []
+    for change in changes:
+        if change["of"] == user_id:
+            about = change["about"]
+            asked += [ExamQuestion(about, question, "Yes", "yes") for question in change["new"]]
+            asked += [ExamQuestion(about, q, "No", "no_same_slot") for q in change["old"]]
+            asked.append(ExamQuestion(about, **change["open"], kind="open"))
+    return [
+        grade(user_id, one, plum.ask(user_id, one.question, closed=one.closed)) for one in asked
+    ]
+
+
+def _right(answers: Sequence[Graded], kind: Kind | None) -> str:
+    of_kind = [one.correct for one in answers if kind in (None, one.kind)]
+    return f"{percent(sum(of_kind) / len(of_kind))} of {len(of_kind)}"
 
 
 def _everyday_cells(base: Everyday, *adapted: Everyday) -> list[str]:
@@ -146,6 +179,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--everyday", action="store_true", help="chat with each person's adapter as well"
     )
+    parser.add_argument(
+        "--corrections", action="store_true",
+        help="ask for what later sessions changed as well; for all ten sessions of a person",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")
     return parser.parse_args()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
-from plum_langchain.consolidation.consolidator import ProgressCallback
+from plum_langchain.consolidation.progress import ProgressCallback
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter, Forgotten

@@ -111,11 +111,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Update:
-    """A fact of an earlier session that this session changes."""
+    """A fact of an earlier session that a session changes: what was said of it, and what is now."""
 
     old: str
     new: str
-    earlier_session: str
 
 
 def check_id(value: object, what: str) -> str:

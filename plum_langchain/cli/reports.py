@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from plum_langchain.consolidation import Consolidated
-    from plum_langchain.consolidation.consolidator import Progress
+    from plum_langchain.consolidation.progress import Progress
     from plum_langchain.evaluation.compare import Asking
     from plum_langchain.forgetting import Forgotten
     from plum_langchain.memories.answer import Answer

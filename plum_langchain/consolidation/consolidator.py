@@ -10,15 +10,20 @@ model it trains is its own object, never the one that serves chats.
 import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.consolidation.base import TrainedBase, load_base
 from plum_langchain.consolidation.heartbeat import beating
-from plum_langchain.consolidation.prepare import choose_replay, fit_questions, make_questions
+from plum_langchain.consolidation.prepare import (
+    choose_replay,
+    correct,
+    fit_questions,
+    make_questions,
+)
+from plum_langchain.consolidation.progress import Consolidated, Progress, ProgressCallback
 from plum_langchain.errors import (
     BusyError,
     ChatTemplateError,
@@ -35,7 +40,7 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
-from plum_langchain.learning import Sample, StepProgress, learn
+from plum_langchain.learning import Sample, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
@@ -43,39 +48,6 @@ from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Consolidated:
-    """What became of one session. `seconds` is wall time from questions to publication."""
-
-    user_id: str
-    session_id: str
-    state: Literal["learned", "failed"]
-    reason: str | None = None
-    generation: int | None = None
-    seconds: float = 0.0
-    questions: int = 0
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    adapter_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Sent to the progress callback: what is being done for which session.
-
-    `step` is there while learning; `questions` once they are made. "put back": a try failed, and
-    the session is in line again.
-    """
-
-    user_id: str
-    session_id: str
-    phase: Literal["loading", "questions", "learning", "learned", "failed", "put back"]
-    step: StepProgress | None = None
-    questions: int = 0
-
-
-ProgressCallback = Callable[[Progress], None]
 
 
 class Consolidator:
@@ -228,9 +200,11 @@ class Consolidator:
         progress(Progress(user_id, session_id, "loading", questions=len(questions)))
         base = self._base_model(stopping)
         try:
+            learned_before = self._journal.generations.replay_questions(user_id)
             questions = fit_questions(questions, base.encoder, seed=self._learning.seed)
+            questions = correct(session, questions, learned_before, base.encoder)
             ref, manifest = self._train(
-                session, key, questions, base, parent, maker, progress, stopping
+                session, key, questions, learned_before, base, parent, maker, progress, stopping
             )
         except (QuestionError, ChatTemplateError, DivergedError) as error:
             return self._failed(job, session, key, error, progress, started)
@@ -292,6 +266,7 @@ class Consolidator:
         session: Session,
         key: int,
         questions: Sequence[Question],
+        learned_before: Mapping[int, Sequence[Question]],
         base: TrainedBase,
         parent: AdapterRef | None,
         maker: QuestionMaker,
@@ -300,7 +275,6 @@ class Consolidator:
     ) -> tuple[AdapterRef, Manifest]:
         user_id, owner = session.user_id, self._home.owner(session.user_id)
         number = self._journal.generations.next_number(user_id)
-        learned_before = self._journal.generations.replay_questions(user_id)
         kept: list[Manifest] = []
 
         def fill(directory: Path) -> Manifest:
@@ -311,7 +285,7 @@ class Consolidator:
                 directory,
                 settings=self._learning,
                 replay=choose_replay(
-                    learned_before, base.encoder, seed=self._learning.seed + number
+                    learned_before, questions, base.encoder, seed=self._learning.seed + number
                 ),
                 everyday=base.everyday,
                 parent=parent.path if parent else None,

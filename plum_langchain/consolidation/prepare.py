@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import balance
+from plum_langchain.questions.corrections import corrected, latest
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Question, Session
 
 logger = logging.getLogger(__name__)
@@ -15,6 +17,9 @@ logger = logging.getLogger(__name__)
 _MAX_REPLAY = 256
 """Questions of earlier sessions considered for replay in one session: more than its batches can
 use, and a bound on encoding, so that a session's cost doesn't grow with those before it."""
+
+
+_THIS = -1  # no session's key
 
 
 def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
@@ -67,11 +72,37 @@ def _balanced(questions: Sequence[Question]) -> bool:
     return sum(question.positive for question in questions) * 2 == len(questions) and any(closed)
 
 
-def choose_replay(
-    learned_before: Mapping[int, Sequence[Question]], encoder: Encoder, *, seed: int
+def correct(
+    session: Session,
+    questions: Sequence[Question],
+    learned_before: Mapping[int, Sequence[Question]],
+    encoder: Encoder,
 ) -> list[Question]:
-    """A bounded, seeded choice among the questions of earlier sessions."""
-    everything = [question for questions in learned_before.values() for question in questions]
+    """The questions, and with them what was asked before about facts that the session changes.
+
+    Raises:
+        QuestionError: its recorded `updates` are malformed.
+    """
+    earlier = [q for own in latest(learned_before).values() for q in own]
+    return [
+        *questions,
+        *_short_enough(corrected(recorded_updates(session), questions, earlier), encoder),
+    ]
+
+
+def choose_replay(
+    learned_before: Mapping[int, Sequence[Question]],
+    questions: Sequence[Question],
+    encoder: Encoder,
+    *,
+    seed: int,
+) -> list[Question]:
+    """A bounded, seeded choice among the questions of earlier sessions.
+
+    What a later session answers anew, or this one with its `questions`, is no longer among them.
+    """
+    *before, _ = latest({**learned_before, _THIS: questions}).values()
+    everything = [question for own in before for question in own]
     chosen = random.Random(seed).sample(everything, min(_MAX_REPLAY, len(everything)))
     return _short_enough(chosen, encoder)
 

@@ -13,7 +13,7 @@ from plum_langchain.questions.facts import (
     questions_from_facts,
     questions_from_list,
 )
-from plum_langchain.session import Question, Session
+from plum_langchain.session import Question, Session, Update
 from plum_langchain.settings import QuestionSettings
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ T = TypeVar("T")
 _FACTS = TypeAdapter(list[Fact])
 _NOT_DISCUSSED = TypeAdapter(list[Text])
 _QA_TRAIN = TypeAdapter(list[PlainQuestion])
+_UPDATES = TypeAdapter(list[Update])
 
 
 class RecordedQuestions:
@@ -67,6 +68,15 @@ class RecordedQuestions:
             )
         except QuestionError as error:
             raise QuestionError(f"session {session.session_id!r}: {error}") from error
+
+
+def recorded_updates(session: Session) -> list[Update]:
+    """The facts that a session is recorded to change (`updates`).
+
+    Raises:
+        QuestionError: they are malformed; the message names the session and the field.
+    """
+    return _read(session, "updates", _UPDATES)
 
 
 def _read(session: Session, field: str, schema: "TypeAdapter[list[T]]") -> list[T]:

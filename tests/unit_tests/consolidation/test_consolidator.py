@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from plum_langchain import HomeSettings
-from plum_langchain.consolidation.consolidator import Progress
+from plum_langchain.consolidation.progress import Progress
 from plum_langchain.errors import (
     ChatTemplateError,
     InvalidInputError,
@@ -47,7 +47,7 @@ def test_everyday_exchanges_are_read_once_for_all_runs(
 
     def samples(base: LoadedModel, encoder: Encoder, *, weight: float, should_stop: Any) -> Any:
         read.append(weight)
-        return [encoder.encode_exchange(Exchange("Hello", "Good morning"), weight=weight)]
+        return [encoder.encode_exchange(Exchange("Hello", "Hi", whole=True), weight=weight)]
 
     monkeypatch.setattr("plum_langchain.consolidation.base.everyday_samples", samples)
     plum = open_plum(learning=replace(QUICK, everyday_per_batch=1, everyday_weight=0.25))

@@ -1,11 +1,14 @@
 """What a session is learned from: questions that fit, its own and replayed ones."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from plum_langchain import Plum
-from plum_langchain.session import Question
+from plum_langchain.learning import Learned, learn
+from plum_langchain.session import Kind, Question
+from tests.tiny import session
 from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add
 
 
@@ -38,3 +41,60 @@ def test_replayed_questions_that_no_longer_fit_are_left_out(open_plum: OpenPlum)
     add(shorter, "ana", "s2")
     short = [Question("Am I?", "Yes", "yes"), Question("Is it?", "No", "no_adjacent")]
     assert shorter.consolidate("ana", questions=Questions(s2=short))[0].state == "learned"
+
+
+def test_what_a_session_changes_is_asked_again_and_no_longer_replayed(
+    open_plum: OpenPlum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(question: str, kind: Kind, statement: str) -> Question:
+        return Question(question, "Yes" if kind == "yes" else "No", kind, (0,), statement)
+
+    replayed: list[list[Question]] = []
+
+    def noting(*arguments: Any, replay: list[Question], **rest: Any) -> Learned:
+        replayed.append(replay)
+        return learn(*arguments, replay=replay, **rest)
+
+    monkeypatch.setattr("plum_langchain.consolidation.consolidator.learn", noting)
+    old, new = "Your shop is closed on Mondays.", "Your shop is closed on Tuesdays now."
+    first = [
+        asked("Is my shop closed on Mondays?", "yes", old),
+        asked("Is my shop closed on Fridays?", "no_same_slot", old),
+        asked("Is it my shop?", "yes", old),
+        asked("Is it your shop?", "no_same_slot", old),
+    ]
+    second = [
+        asked("Is my shop closed on Tuesdays?", "yes", new),
+        asked("Is my shop closed on Sundays?", "no_same_slot", new),
+    ]
+    change = {"old": "Shop closed on Mondays", "new": "Shop closed on Tuesdays"}
+    plum = open_plum()
+    add(plum, "ana", "s1")
+    plum.add_session(
+        replace(session("ana", "s2", "We close on Tuesdays now.", "Ok."),
+                material={"updates": [change]})
+    )  # fmt: skip
+    add(plum, "ana", "s3")
+    plum.consolidate("ana", questions=Questions(s1=first, s2=second))
+
+    learned = list(plum.journal.generations.replay_questions("ana").values())
+    again = {q.question: (q.answer, q.statement) for q in learned[1]}
+    assert again["Is my shop closed on Mondays?"] == ("No", new)
+    assert again["Is my shop closed on Fridays?"] == ("No", new)
+    assert "Is it my shop?" not in again
+    assert [q.question for q in learned[0]] == [q.question for q in first]  # as it was made
+    assert not replayed[0]
+    assert {q.question for q in replayed[1]} == {"Is it my shop?", "Is it your shop?"}
+    assert ("Is my shop closed on Mondays?", "No") in {(q.question, q.answer) for q in replayed[2]}
+    assert ("Is my shop closed on Mondays?", "Yes") not in {
+        (q.question, q.answer) for q in replayed[2]
+    }
+
+
+def test_updates_that_are_malformed_fail_their_session(plum: Plum) -> None:
+    plum.add_session(
+        replace(session("ana", "s1", "We close on Tuesdays.", "Ok."), material={"updates": ["now"]})
+    )
+    (done,) = plum.consolidate("ana")
+    assert done.state == "failed"
+    assert "`updates[0]` of session 's1' can't be used" in (done.reason or "")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from plum_langchain import HomeSettings, Plum
-from plum_langchain.consolidation.consolidator import Progress
+from plum_langchain.consolidation.progress import Progress
 from plum_langchain.errors import (
     BusyError,
     DamagedAdapterError,

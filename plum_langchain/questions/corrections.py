@@ -1,0 +1,147 @@
+"""A fact that a later chat changes: what was asked about it is answered anew.
+
+The adapter has learned the old fact, and replay would go on teaching it. So in the session that
+changes it, the questions of today about it ("Is my bakery closed on Mondays?") are asked again with
+what is true now behind them ("The bakery is now closed on Wednesdays."), and of all answers that a
+question was ever given only the latest is replayed. What was true earlier stays what it was ("Was
+the bakery closed on Mondays at first?").
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from plum_langchain.questions.lexicon import VALUE_LISTS
+from plum_langchain.questions.text import alike, content_words, listed, normalised, words_of
+from plum_langchain.session import Question, Update
+
+_IS_ABOUT = 0.6
+"""Share of the words of one text that another must have to speak of the same."""
+
+_HISTORY = frozenset(
+    listed(
+        "first originally original initially earlier before then used back formerly once was were "
+        "had did could would wasn't weren't hadn't didn't when"
+    )
+)
+"""With one of these a question may be about what was."""
+
+_ASKING = ("Is it true: {}?", "Is this still so: {}?", "What about this: {}?")
+
+
+def latest(learned_before: Mapping[int, Sequence[Question]]) -> dict[int, list[Question]]:
+    """Without the questions that a later session answers anew.
+
+    Args:
+        learned_before: Of each session by its key, in the order they were learned.
+    """
+    found: dict[int, list[Question]] = {}
+    answered: set[str] = set()
+    for key in reversed(list(learned_before)):
+        own = learned_before[key]
+        found[key] = [q for q in own if normalised(q.question) not in answered]
+        answered.update(normalised(q.question) for q in own)
+    return dict(reversed(found.items()))
+
+
+def corrected(
+    updates: Iterable[Update], own: Sequence[Question], before: Iterable[Question]
+) -> list[Question]:
+    """What was asked about facts that changed, as it is to be answered now.
+
+    Args:
+        updates: What changed.
+        own: The questions of the session that changed it: of their statements the one that speaks
+            of the change is what is true now, and where none does the update's own words.
+        before: The questions of earlier sessions, each with its latest answer.
+    """
+    asked = {normalised(question.question) for question in own}
+    earlier = [q for q in before if q.statement and normalised(q.question) not in asked]
+    found: dict[str, Question] = {}
+    for update in updates:
+        change = _Change(update, own)
+        for text in _ASKING:
+            question = Question(text.format(update.old.rstrip(".")), "No", "no_same_slot")
+            found[question.question] = replace(question, statement=change.now)
+        for question in earlier:
+            if change.touches(question):
+                found[question.question] = change.answered(question)
+    return list(found.values())
+
+
+class _Change:
+    """What one update takes away, what it puts there, and the statement that says so."""
+
+    def __init__(self, update: Update, own: Sequence[Question]) -> None:
+        self._update = update
+        self._old, self._new = content_words(update.old), content_words(update.new)
+        gone = [word for word in self._old if not _among(word, self._new)]
+        self._come = [word for word in self._new if not _among(word, self._old)]
+        # A date for a date, a name for a name; the rest may be said in other words by accident.
+        kinds = {_kind(word) for word in self._come}
+        self._gone = [word for word in gone if _kind(word) in kinds] or gone
+        self.now = _spoken_of([*self._new, *self._come], own) or _sentence(update.new)
+
+    def touches(self, question: Question) -> bool:
+        """Whether it asks, today, for what changed."""
+        said, asks = content_words(question.statement or ""), content_words(question.question)
+        gone = [word for word in self._gone if _among(word, said)]
+        if not gone or not _held(self._old, said) or _of_earlier_days(question.question):
+            return False
+        if question.kind == "open":
+            return any(_among(word, words_of(question.answer)) for word in gone)
+        if any(_among(word, asks) for word in gone):
+            return True
+        # One value swapped: the one that changed, if it is of its kind.
+        foreign = [word for word in asks if not _among(word, said)]
+        return question.kind == "no_same_slot" and not {_kind(word) for word in foreign}.isdisjoint(
+            _kind(word) for word in gone
+        )
+
+    def answered(self, question: Question) -> Question:
+        """The question with the answer it has now."""
+        now = replace(question, evidence=(), statement=self.now)
+        if question.kind == "open":
+            return replace(now, answer=self._update.new)
+        asks = content_words(question.question)
+        true = self._come and all(_among(word, asks) for word in self._come)
+        if true:
+            return replace(now, kind="yes", answer="Yes")
+        return replace(now, kind="no_same_slot", answer="No")
+
+
+def _of_earlier_days(question: str) -> bool:
+    words = words_of(question)
+    # "Did I tell you that it is closed?" is of today, as far as what was told goes.
+    if words[:1] in (["did"], ["have"]) and _among("tell", words[:4]):
+        words = words[2:]
+    return not _HISTORY.isdisjoint(words)
+
+
+def _kind(word: str) -> object:
+    """What a value is of: the first list that has it, a number, or anything else."""
+    if word[0].isdigit():
+        return "number"
+    for place, values in enumerate(VALUE_LISTS):
+        if any(alike(word, value.casefold()) for value in values):
+            return place
+    return "other"
+
+
+def _spoken_of(new: Sequence[str], questions: Sequence[Question]) -> str | None:
+    """The statement that has most words of what is new, if it has most of them."""
+    statements = dict.fromkeys(q.statement for q in questions if q.statement)
+    said = {statement: content_words(statement) for statement in statements}
+    best = max(said, key=lambda one: sum(_among(word, said[one]) for word in new), default=None)
+    return best if best is not None and _held(new, said[best]) else None
+
+
+def _held(words: Sequence[str], said: Sequence[str]) -> bool:
+    return sum(_among(word, said) for word in words) >= _IS_ABOUT * len(words)
+
+
+def _among(word: str, others: Iterable[str]) -> bool:
+    return any(alike(word, other) for other in others)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
