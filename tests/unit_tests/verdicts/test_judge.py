@@ -47,8 +47,13 @@ def test_the_shipped_pairs_are_of_nobody_who_is_reported() -> None:
     assert people.keys().isdisjoint({"chidi", "dara"})
     asked = {pair.question for pair in recorded_pairs("chidi", "dara")}
     assert not asked & {pair.question for pair in pairs}
-    for person in ("ana", "bo"):
-        assert [pair for pair in pairs if pair.of == person] == recorded_pairs(person)
+    # Some questions recorded with a fact go beyond what its statement says.
+    left_out = {"ana": 7, "bo": 3}
+    for person, number in left_out.items():
+        recorded = recorded_pairs(person)
+        kept = [pair for pair in recorded if pair in pairs]
+        assert [pair for pair in pairs if pair.of == person] == kept
+        assert len(recorded) - len(kept) == number
 
 
 def test_even_a_random_model_s_verdict_goes_by_the_words(engine: Engine) -> None:
