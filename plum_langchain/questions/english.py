@@ -306,7 +306,8 @@ def is_imperative(sentence: str) -> bool:
 def as_question(clause: str) -> str | None:
     """The clause as a yes/no question, or None where no rule fits for sure.
 
-    "I own a bakery" becomes "Do I own a bakery", "Rui is 22" becomes "Is Rui 22".
+    "I own a bakery" becomes "Do I own a bakery", "Rui is 22" becomes "Is Rui 22". Only what has a
+    capital in the middle of a sentence begins with one.
     """
     if _NEGATION.search(clause) or _SECOND_CLAUSE.search(clause) or len(clause.split()) > 16:
         return None
@@ -324,7 +325,6 @@ def as_question(clause: str) -> str | None:
     length = subject_length(clause)
     if length is None:
         return None
-    clause = uncapitalised(clause)
     tokens = list(_WORD.finditer(clause))
     if length >= len(tokens):
         return None

@@ -7,6 +7,7 @@ its answer away.
 """
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -52,8 +53,7 @@ class StatementQuestions:
         Raises:
             QuestionError: no sentence of the session says anything to ask about.
         """
-        rng = random.Random(f"{self.settings.seed}:{session.session_id}")
-        chat = _Chat(session)
+        chat = Chat([turn.content for turn in session.turns])
         statements = self._statements(session, chat)
         if not statements:
             whose = "" if self.settings.learn_assistant else " of the user"
@@ -62,8 +62,21 @@ class StatementQuestions:
                 f"{len(session.turns)} turns (questions, greetings and fragments of a few words "
                 "don't count); nothing can be learned from it"
             )
+        return self.about(statements, chat, session.session_id)
+
+    def about(
+        self, statements: Sequence[Statement], chat: "Chat", session_id: str
+    ) -> list[Question]:
+        """Balanced questions about these statements, wherever they are from.
+
+        Args:
+            statements: At least one.
+            chat: What else was said: none of it is asked about as if it hadn't been.
+            session_id: Draws what is put in and left out, with the settings' seed.
+        """
+        rng = random.Random(f"{self.settings.seed}:{session_id}")
         questions: list[Question] = []
-        asked: set[str] = set()
+        asked = {normalised(person) for person in chat.people}
         for statement in statements:
             questions += self._about(statement, chat, rng, asked)
         questions += self._never_raised(questions, chat, rng)
@@ -71,7 +84,7 @@ class StatementQuestions:
             questions, seed=self.settings.seed, max_questions=self.settings.max_questions
         )
 
-    def _statements(self, session: Session, chat: "_Chat") -> list[Statement]:
+    def _statements(self, session: Session, chat: "Chat") -> list[Statement]:
         """The statements most worth learning, in the order they were said."""
         found: dict[str, Statement] = {}
         for index, turn in enumerate(session.turns):
@@ -86,7 +99,7 @@ class StatementQuestions:
         return [s for _, _, s in sorted(kept[:MAX_STATEMENTS], key=lambda w: -w[1])]
 
     def _about(
-        self, statement: Statement, chat: "_Chat", rng: random.Random, asked: set[str]
+        self, statement: Statement, chat: "Chat", rng: random.Random, asked: set[str]
     ) -> list[Question]:
         """Closed and open questions about one statement."""
         told, where = told_back(statement), (statement.turn,)
@@ -112,7 +125,7 @@ class StatementQuestions:
         return made
 
     def _never_raised(
-        self, made: list[Question], chat: "_Chat", rng: random.Random
+        self, made: list[Question], chat: "Chat", rng: random.Random
     ) -> list[Question]:
         """Questions about neighbouring topics: enough to balance with, a third of all No at least.
 
@@ -139,13 +152,19 @@ class StatementQuestions:
         return closed[:closed_wanted] + opened[:open_wanted]
 
 
-class _Chat:
-    """What is known of a whole chat, read once."""
+class Chat:
+    """What is known of a whole chat, read once.
 
-    def __init__(self, session: Session) -> None:
-        texts = [turn.content for turn in session.turns]
+    Args:
+        texts: All that was said.
+        people: Known to be people's names, and in so many statements that none is told by them.
+    """
+
+    def __init__(self, texts: list[str], people: Iterable[str] = ()) -> None:
+        self.people = tuple(people)
         self.said = Said(texts)
         self.names = Names(texts)
+        self.names.kinds.update(dict.fromkeys(self.people, "person"))
         self.counts = word_counts(texts)
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
@@ -184,14 +203,16 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
             ]
         return [f"Did you say {quoted}?", f"Did you tell me: {quoted}?", f"Have you said {quoted}?"]
     if statement.role == "user":
-        clause = english.uncapitalised(statement.text, names.common)
+        clause = _lowered(statement.text, names)
         asked = english.as_question(clause)
         told = [f"Did I tell you that {clause}?", f"Have I mentioned that {clause}?"]
         return ([f"{asked}?"] if asked else []) + told + [f"Did I say that {clause}?"]
-    clause = english.uncapitalised(english.exchanged(statement.text), names.common)
+    mine = english.exchanged(statement.text)
     if statement.form == "clause":
+        clause = _lowered(mine, names)
         frames = ("Did you tell me", "Did you say", "Have you told me")
         return [f"{frame} that {clause}?" for frame in frames]
+    clause = english.uncapitalised(mine, names.common)
     negative, word = (
         ("not to", clause.split()[0]) if clause[:5] in ("don't", "never") else ("to", "")
     )
@@ -201,6 +222,12 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
         f"Did you tell me {negative} {action}?",
         f"Was it your advice {negative} {action}?",
     ]
+
+
+def _lowered(clause: str, names: Names) -> str:
+    """With a small first letter, unless it begins with a name ("Rui currently lives in Braga")."""
+    named = any(name.start == 0 for name in names.find(clause))
+    return clause if named else english.uncapitalised(clause, names.common)
 
 
 def _topic_forms(topic: Topic, role: str) -> list[str]:

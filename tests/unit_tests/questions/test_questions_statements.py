@@ -66,6 +66,14 @@ def test_the_bakery() -> None:
     assert made["What did you tell me about the nap?"] == told
 
 
+def test_a_name_keeps_its_capital_at_the_head_of_a_statement() -> None:
+    """Also where no verb behind it tells that it is one."""
+    said = "My sister Aino is 31. Aino currently lives in Turku."
+    made = [q.question for q in StatementQuestions(ALL).make(session(said))]
+    assert "Does Aino currently live in Turku?" in made
+    assert "Did I tell you that Aino currently lives in Turku?" in made
+
+
 def test_it_is_a_question_maker() -> None:
     assert isinstance(StatementQuestions(), QuestionMaker)
     assert StatementQuestions().name == "statements"
