@@ -7,7 +7,7 @@ its answer away.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -17,10 +17,11 @@ from plum_langchain.questions.balance import balance
 from plum_langchain.questions.keywords import subjects_of, word_counts
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
+from plum_langchain.questions.persons import told_of
 from plum_langchain.questions.sentences import Statement, statements_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
-from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Role, Session
 from plum_langchain.settings import QuestionSettings
 
 MAX_STATEMENTS = 40
@@ -76,7 +77,7 @@ class StatementQuestions:
         """
         rng = random.Random(f"{self.settings.seed}:{session_id}")
         questions: list[Question] = []
-        asked = {normalised(person) for person in chat.people}
+        asked = {normalised(name) for name in chat.speakers.values()}
         for statement in statements:
             questions += self._about(statement, chat, rng, asked)
         questions += self._never_raised(questions, chat, rng)
@@ -104,7 +105,9 @@ class StatementQuestions:
         """Closed and open questions about one statement."""
         told, where = told_back(statement), (statement.turn,)
         subject = _unasked(subjects_of(statement, chat.names, chat.counts), asked)
-        forms = _closed_forms(statement, chat.names)
+        # Also where a name is swapped for one that the chat doesn't know.
+        named = any(name.start == 0 for name in chat.names.find(statement.text))
+        forms = _closed_forms(statement, chat.names, named=named)
         closed = forms[: self.phrasings]
         if subject and self.phrasings > 1:
             whether = {
@@ -114,14 +117,19 @@ class StatementQuestions:
             closed[self.phrasings - 1 :] = [whether[statement.role].format(subject)]
         made = [Question(question, "Yes", "yes", where, told) for question in closed]
         names = chat.names if statement.english else None
-        swaps = swap_values(statement.text, chat.said, rng, names)
+        swaps = (
+            swap
+            for swap in swap_values(statement.text, chat.said, rng, names)
+            if swap.old not in chat.speakers.values()
+        )
         for number, swap in enumerate(islice(swaps, self.phrasings)):
-            swapped = _closed_forms(replace(statement, text=swap.text), chat.names)
+            other = replace(statement, text=swap.text)
+            swapped = _closed_forms(other, chat.names, named=named)
             question = swapped[number % min(len(swapped), max(1, self.phrasings - 1))]
             made.append(Question(question, "No", "no_same_slot", where, told))
         if subject:
-            for form in _OPEN_FORMS[statement.role]:
-                made.append(Question(form.format(subject), told, "open", where, told))
+            for question in _open_forms(subject, statement.role, chat):
+                made.append(Question(question, told, "open", where, told))
         return made
 
     def _never_raised(
@@ -138,16 +146,21 @@ class StatementQuestions:
         open_wanted = sum(q.kind == "open" for q in made)
         closed: list[Question] = []
         opened: list[Question] = []
-        roles = ("user", "assistant") if self.settings.learn_assistant else ("user", "user")
+        roles: tuple[Role, Role] = ("user", "user")
+        if self.settings.learn_assistant:
+            roles = ("user", "assistant")
         for number, topic in enumerate(topics_never_raised(chat.said, rng)):
             if len(closed) >= closed_wanted and len(opened) >= open_wanted:
                 break
             role = roles[number % 3 == 2]
+            if role in chat.speakers:
+                name = chat.speakers[role]
+                topic = Topic(told_of(name, topic.about), told_of(name, topic.claim))
             forms = _topic_forms(topic, role)
             closed += [Question(q, "No", "no_adjacent") for q in _rotated(forms, number)[:2]]
             opened += [
-                Question(form.format(topic.about), UNKNOWN_ANSWER, "open_unknown")
-                for form in _OPEN_FORMS[role]
+                Question(question, UNKNOWN_ANSWER, "open_unknown")
+                for question in _open_forms(topic.about, role, chat)
             ]
         return closed[:closed_wanted] + opened[:open_wanted]
 
@@ -157,14 +170,17 @@ class Chat:
 
     Args:
         texts: All that was said.
-        people: Known to be people's names, and in so many statements that none is told by them.
+        speakers: The names of those who say it, where its statements are about them by name
+            ("Ana owns a bakery") and not in the first person. What was never raised is asked about
+            by name then as well. Such a name tells no statement from another: nothing is asked
+            about as what has to do with it, and no other name is put in for it.
     """
 
-    def __init__(self, texts: list[str], people: Iterable[str] = ()) -> None:
-        self.people = tuple(people)
+    def __init__(self, texts: list[str], speakers: Mapping[Role, str] | None = None) -> None:
+        self.speakers = dict(speakers or {})
         self.said = Said(texts)
         self.names = Names(texts)
-        self.names.kinds.update(dict.fromkeys(self.people, "person"))
+        self.names.kinds.update(dict.fromkeys(self.speakers.values(), "person"))
         self.counts = word_counts(texts)
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
@@ -185,14 +201,30 @@ def _worth(statement: Statement, names: Names) -> float:
     return worth if statement.form == "advice" or slots else worth - 1.5
 
 
-_OPEN_FORMS = {
-    "user": ("What did I tell you about {}?", "What do you remember about {}?"),
-    "assistant": ("What did you tell me about {}?", "What was your advice about {}?"),
-}
+def _open_forms(subject: str, role: Role, chat: Chat) -> list[str]:
+    """Ways to ask for what was said about something."""
+    asked = {
+        "user": ("What did I tell you about", "What do you remember about"),
+        "assistant": ("What did you tell me about", "What was your advice about"),
+    }
+    forms = [f"{opening} {subject}?" for opening in asked[role]]
+    if role in chat.speakers:
+        forms.append(f"What do you know about {chat.speakers[role]} and {subject}?")
+    return forms
 
 
-def _closed_forms(statement: Statement, names: Names) -> list[str]:
-    """Ways to ask whether it was said, in the user's voice; three or more."""
+def _closed_forms(statement: Statement, names: Names, *, named: bool) -> list[str]:
+    """Ways to ask whether it was said, in the user's voice; three or more.
+
+    Args:
+        statement: What was said, or wasn't.
+        names: The people and places of the chat.
+        named: Whether it begins with a name, and keeps its capital in the middle of a question.
+    """
+
+    def lowered(clause: str) -> str:
+        return clause if named else english.uncapitalised(clause, names.common)
+
     if statement.form == "quote" or not statement.english:
         quoted = f'"{statement.text}"'
         if statement.role == "user":
@@ -203,13 +235,13 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
             ]
         return [f"Did you say {quoted}?", f"Did you tell me: {quoted}?", f"Have you said {quoted}?"]
     if statement.role == "user":
-        clause = _lowered(statement.text, names)
+        clause = lowered(statement.text)
         asked = english.as_question(clause)
         told = [f"Did I tell you that {clause}?", f"Have I mentioned that {clause}?"]
         return ([f"{asked}?"] if asked else []) + told + [f"Did I say that {clause}?"]
     mine = english.exchanged(statement.text)
     if statement.form == "clause":
-        clause = _lowered(mine, names)
+        clause = lowered(mine)
         frames = ("Did you tell me", "Did you say", "Have you told me")
         return [f"{frame} that {clause}?" for frame in frames]
     clause = english.uncapitalised(mine, names.common)
@@ -222,12 +254,6 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
         f"Did you tell me {negative} {action}?",
         f"Was it your advice {negative} {action}?",
     ]
-
-
-def _lowered(clause: str, names: Names) -> str:
-    """With a small first letter, unless it begins with a name ("Rui currently lives in Braga")."""
-    named = any(name.start == 0 for name in names.find(clause))
-    return clause if named else english.uncapitalised(clause, names.common)
 
 
 def _topic_forms(topic: Topic, role: str) -> list[str]:
