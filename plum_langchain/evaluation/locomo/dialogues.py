@@ -48,7 +48,7 @@ _QA = TypeAdapter(list[_Asked])
 _NOTED = TypeAdapter(dict[str, list[tuple[Text, str | list[str]]]])
 
 _SESSION = re.compile(r"session_(\d+)")
-_TURN_ID = re.compile(r"D:?(\d+):(\d+)")  # "D8:6; D9:17" names two, "D:11:26" is D11:26
+_TURN_ID = re.compile(r"D:?(\d+):(\d+)")  # "D2:2; D1:1" names two, "D:2:1" is D2:1
 _WHEN_FORM = "%I:%M %p on %d %B, %Y"
 
 
@@ -253,7 +253,7 @@ class _Dialogue:
             return datetime.strptime(text, _WHEN_FORM).replace(tzinfo=UTC)
         except ValueError as error:
             raise BrokenRecordError(
-                f"{self.where}: `{field}` is {text!r}, not a time like '1:56 pm on 8 May, 2023'; "
+                f"{self.where}: `{field}` is {text!r}, not a time like '3:15 pm on 2 March, 2021'; "
                 "correct it"
             ) from error
 
