@@ -298,7 +298,7 @@ def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": resolved.id,
         "model_fingerprint": resolved.fingerprint,
-        "question_maker": questions if isinstance(questions, str) else str(questions or "default"),
+        "question_maker": getattr(questions, "name", None) or str(questions or "default"),
         "people": {exam.user_id: len(exam.sessions) for exam in exams},
         "learning": asdict(plum.learning),
         "questions": asdict(plum.question_settings),

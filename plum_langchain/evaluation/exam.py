@@ -15,12 +15,16 @@ from plum_langchain.session import CLOSED_KINDS, Kind, Session
 
 @dataclass(frozen=True)
 class ExamQuestion:
-    """One unseen question of a session, with the answer that is right."""
+    """One unseen question of a session, with the answer that is right.
+
+    `category` is what a benchmark that has categories of its own files it under.
+    """
 
     session_id: str
     question: str
     answer: str
     kind: Kind
+    category: str = ""
 
     @property
     def closed(self) -> bool:

@@ -15,7 +15,8 @@ BOOTSTRAP_SAMPLES = 2_000
 class Graded:
     """One answer with its grade.
 
-    `prompt_tokens` and `seconds` are what it cost; `recited` is what Yes or No was judged from.
+    `prompt_tokens` and `seconds` are what it cost; `recited` is what Yes or No was judged from;
+    `category` is the question's.
     """
 
     user_id: str
@@ -29,6 +30,7 @@ class Graded:
     prompt_tokens: int
     seconds: float
     recited: str | None = None
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def grade(user_id: str, question: ExamQuestion, given: Answer) -> Graded:
         prompt_tokens=given.prompt_tokens,
         seconds=given.seconds,
         recited=given.recited,
+        category=question.category,
     )
 
 

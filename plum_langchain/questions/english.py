@@ -245,7 +245,8 @@ def subject_length(sentence: str) -> int | None:
         if word in ("i", "we", "you"):
             return None  # "the timer I have"
         follows = found[index + 1] if index + 1 < len(found) else ""
-        cuts = word in _UNCHANGED and follows in _DETERMINERS
+        # Only with an object behind, as in "the doctor cut the dose".
+        cuts = word in lexicon.UNCHANGED and follows in _DETERMINERS
         if (cuts or _finite(word)) and found[index - 1] not in _NOT_SUBJECTS | _DETERMINERS:
             return index
     return None
@@ -267,8 +268,6 @@ def _finite(word: str) -> bool:
     )
 
 
-# Past forms like the base form: only with an object behind, as in "the doctor cut the dose".
-_UNCHANGED = frozenset(base for base, (past, _) in lexicon.IRREGULAR.items() if base == past)
 # Third-person verbs that are more often plural nouns.
 _PLURAL_NOUNS = frozenset(
     listed(
@@ -306,7 +305,8 @@ def is_imperative(sentence: str) -> bool:
 def as_question(clause: str) -> str | None:
     """The clause as a yes/no question, or None where no rule fits for sure.
 
-    "I own a bakery" becomes "Do I own a bakery", "Rui is 22" becomes "Is Rui 22".
+    "I own a bakery" becomes "Do I own a bakery", "Rui is 22" becomes "Is Rui 22". Only what has a
+    capital in the middle of a sentence begins with one.
     """
     if _NEGATION.search(clause) or _SECOND_CLAUSE.search(clause) or len(clause.split()) > 16:
         return None
@@ -324,7 +324,6 @@ def as_question(clause: str) -> str | None:
     length = subject_length(clause)
     if length is None:
         return None
-    clause = uncapitalised(clause)
     tokens = list(_WORD.finditer(clause))
     if length >= len(tokens):
         return None
@@ -370,9 +369,9 @@ def _with_verb(subject: str, rest: str) -> str | None:
         return f"{'Do' if verb == 'have' else 'Does'} {subject} {adverb}have {after}"
     if verb in lexicon.PAST and not (plural and verb in lexicon.BASE_VERBS):
         return f"Did {subject} {adverb}{lexicon.PAST[verb]} {after}"
-    if not plural and verb in _UNCHANGED:
+    if not plural and verb in lexicon.UNCHANGED:
         return f"Did {subject} {adverb}{verb} {after}"
-    if plural and verb in lexicon.BASE_VERBS - _UNCHANGED - {"be"}:
+    if plural and verb in lexicon.BASE_VERBS - lexicon.UNCHANGED - {"be"}:
         return f"Do {subject} {adverb}{verb} {after}"
     if not plural and verb in lexicon.THIRD:
         return f"Does {subject} {adverb}{lexicon.THIRD[verb]} {after}"

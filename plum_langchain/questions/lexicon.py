@@ -66,7 +66,8 @@ REGULAR = frozenset(
 BASE_VERBS = REGULAR | frozenset(IRREGULAR) | {"be"}
 
 
-def _third_person(base: str) -> str:
+def third_person(base: str) -> str:
+    """From "own" to "owns"."""
     if base in ("have", "be"):
         return {"have": "has", "be": "is"}[base]
     if base.endswith(("s", "x", "ch", "sh", "o")):
@@ -92,9 +93,11 @@ def _with_ending(base: str, ending: str) -> str:
     return (base + base[-1] if base in _DOUBLED else base) + ending
 
 
+UNCHANGED = frozenset(base for base, (past, _) in IRREGULAR.items() if past == base)
+"""Verbs whose past is like their base form: cut, put, read."""
 PAST: dict[str, str] = {past: base for base, (past, _) in IRREGULAR.items() if past != base}
 PAST.update({_with_ending(base, "ed"): base for base in REGULAR | {"burn", "learn"}})
-THIRD: dict[str, str] = {_third_person(base): base for base in BASE_VERBS if base != "be"}
+THIRD: dict[str, str] = {third_person(base): base for base in BASE_VERBS if base != "be"}
 ING: dict[str, str] = {_with_ending(base, "ing"): base for base in BASE_VERBS}
 PARTICIPLES = (
     frozenset(part for _, part in IRREGULAR.values())

@@ -43,9 +43,9 @@ class RecordedQuestions:
             QuestionError: nothing was recorded, it is malformed, or it can't be balanced; the
                 message names the session and the field.
         """
-        facts = _read(session, "facts", _FACTS)
-        absent = _read(session, "not_discussed", _NOT_DISCUSSED)
-        lines = _read(session, "qa_train", _QA_TRAIN)
+        facts = read_material(session, "facts", _FACTS)
+        absent = read_material(session, "not_discussed", _NOT_DISCUSSED)
+        lines = read_material(session, "qa_train", _QA_TRAIN)
         if not facts and not lines:
             raise QuestionError(
                 f"session {session.session_id!r} has no recorded questions (neither `facts` nor "
@@ -76,10 +76,15 @@ def recorded_updates(session: Session) -> list[Update]:
     Raises:
         QuestionError: they are malformed; the message names the session and the field.
     """
-    return _read(session, "updates", _UPDATES)
+    return read_material(session, "updates", _UPDATES)
 
 
-def _read(session: Session, field: str, schema: "TypeAdapter[list[T]]") -> list[T]:
+def read_material(session: Session, field: str, schema: "TypeAdapter[list[T]]") -> list[T]:
+    """What came with a session under this name; nothing if it didn't.
+
+    Raises:
+        QuestionError: it isn't what the schema says; the message names the session and the field.
+    """
     recorded: Any = session.material.get(field)
     try:
         return schema.validate_python(recorded if recorded is not None else [])

@@ -126,6 +126,17 @@ def statements_of(
                 yield statement
 
 
+def as_statement(turn: int, role: Role, sentence: str) -> Statement:
+    """A whole sentence that somebody wrote as one: it is neither split nor judged.
+
+    Args:
+        turn: Index of the turn that tells it.
+        role: Who said it.
+        sentence: In English, with its subject and its verb.
+    """
+    return Statement(_fitting(_tidy(sentence)), turn, role, "clause")
+
+
 def _sentences(text: str) -> Iterator[str]:
     text = _MARKUP.sub("\n", text.replace("\r", "\n").replace("’", "'"))
     text = "".join(_plain(c) for c in text)

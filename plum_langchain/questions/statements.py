@@ -7,6 +7,7 @@ its answer away.
 """
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -16,10 +17,11 @@ from plum_langchain.questions.balance import balance
 from plum_langchain.questions.keywords import subjects_of, word_counts
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
+from plum_langchain.questions.persons import told_of
 from plum_langchain.questions.sentences import Statement, statements_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
-from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Role, Session
 from plum_langchain.settings import QuestionSettings
 
 MAX_STATEMENTS = 40
@@ -52,8 +54,7 @@ class StatementQuestions:
         Raises:
             QuestionError: no sentence of the session says anything to ask about.
         """
-        rng = random.Random(f"{self.settings.seed}:{session.session_id}")
-        chat = _Chat(session)
+        chat = Chat([turn.content for turn in session.turns])
         statements = self._statements(session, chat)
         if not statements:
             whose = "" if self.settings.learn_assistant else " of the user"
@@ -62,8 +63,21 @@ class StatementQuestions:
                 f"{len(session.turns)} turns (questions, greetings and fragments of a few words "
                 "don't count); nothing can be learned from it"
             )
+        return self.about(statements, chat, session.session_id)
+
+    def about(
+        self, statements: Sequence[Statement], chat: "Chat", session_id: str
+    ) -> list[Question]:
+        """Balanced questions about these statements, wherever they are from.
+
+        Args:
+            statements: At least one.
+            chat: What else was said: none of it is asked about as if it hadn't been.
+            session_id: Draws what is put in and left out, with the settings' seed.
+        """
+        rng = random.Random(f"{self.settings.seed}:{session_id}")
         questions: list[Question] = []
-        asked: set[str] = set()
+        asked = {normalised(name) for name in chat.speakers.values()}
         for statement in statements:
             questions += self._about(statement, chat, rng, asked)
         questions += self._never_raised(questions, chat, rng)
@@ -71,7 +85,7 @@ class StatementQuestions:
             questions, seed=self.settings.seed, max_questions=self.settings.max_questions
         )
 
-    def _statements(self, session: Session, chat: "_Chat") -> list[Statement]:
+    def _statements(self, session: Session, chat: "Chat") -> list[Statement]:
         """The statements most worth learning, in the order they were said."""
         found: dict[str, Statement] = {}
         for index, turn in enumerate(session.turns):
@@ -86,12 +100,14 @@ class StatementQuestions:
         return [s for _, _, s in sorted(kept[:MAX_STATEMENTS], key=lambda w: -w[1])]
 
     def _about(
-        self, statement: Statement, chat: "_Chat", rng: random.Random, asked: set[str]
+        self, statement: Statement, chat: "Chat", rng: random.Random, asked: set[str]
     ) -> list[Question]:
         """Closed and open questions about one statement."""
         told, where = told_back(statement), (statement.turn,)
         subject = _unasked(subjects_of(statement, chat.names, chat.counts), asked)
-        forms = _closed_forms(statement, chat.names)
+        # Also where a name is swapped for one that the chat doesn't know.
+        named = any(name.start == 0 for name in chat.names.find(statement.text))
+        forms = _closed_forms(statement, chat.names, named=named)
         closed = forms[: self.phrasings]
         if subject and self.phrasings > 1:
             whether = {
@@ -101,18 +117,23 @@ class StatementQuestions:
             closed[self.phrasings - 1 :] = [whether[statement.role].format(subject)]
         made = [Question(question, "Yes", "yes", where, told) for question in closed]
         names = chat.names if statement.english else None
-        swaps = swap_values(statement.text, chat.said, rng, names)
+        swaps = (
+            swap
+            for swap in swap_values(statement.text, chat.said, rng, names)
+            if swap.old not in chat.speakers.values()
+        )
         for number, swap in enumerate(islice(swaps, self.phrasings)):
-            swapped = _closed_forms(replace(statement, text=swap.text), chat.names)
+            other = replace(statement, text=swap.text)
+            swapped = _closed_forms(other, chat.names, named=named)
             question = swapped[number % min(len(swapped), max(1, self.phrasings - 1))]
             made.append(Question(question, "No", "no_same_slot", where, told))
         if subject:
-            for form in _OPEN_FORMS[statement.role]:
-                made.append(Question(form.format(subject), told, "open", where, told))
+            for question in _open_forms(subject, statement.role, chat):
+                made.append(Question(question, told, "open", where, told))
         return made
 
     def _never_raised(
-        self, made: list[Question], chat: "_Chat", rng: random.Random
+        self, made: list[Question], chat: "Chat", rng: random.Random
     ) -> list[Question]:
         """Questions about neighbouring topics: enough to balance with, a third of all No at least.
 
@@ -125,27 +146,41 @@ class StatementQuestions:
         open_wanted = sum(q.kind == "open" for q in made)
         closed: list[Question] = []
         opened: list[Question] = []
-        roles = ("user", "assistant") if self.settings.learn_assistant else ("user", "user")
+        roles: tuple[Role, Role] = ("user", "user")
+        if self.settings.learn_assistant:
+            roles = ("user", "assistant")
         for number, topic in enumerate(topics_never_raised(chat.said, rng)):
             if len(closed) >= closed_wanted and len(opened) >= open_wanted:
                 break
             role = roles[number % 3 == 2]
+            if role in chat.speakers:
+                name = chat.speakers[role]
+                topic = Topic(told_of(name, topic.about), told_of(name, topic.claim))
             forms = _topic_forms(topic, role)
             closed += [Question(q, "No", "no_adjacent") for q in _rotated(forms, number)[:2]]
             opened += [
-                Question(form.format(topic.about), UNKNOWN_ANSWER, "open_unknown")
-                for form in _OPEN_FORMS[role]
+                Question(question, UNKNOWN_ANSWER, "open_unknown")
+                for question in _open_forms(topic.about, role, chat)
             ]
         return closed[:closed_wanted] + opened[:open_wanted]
 
 
-class _Chat:
-    """What is known of a whole chat, read once."""
+class Chat:
+    """What is known of a whole chat, read once.
 
-    def __init__(self, session: Session) -> None:
-        texts = [turn.content for turn in session.turns]
+    Args:
+        texts: All that was said.
+        speakers: The names of those who say it, where its statements are about them by name
+            ("Ana owns a bakery") and not in the first person. What was never raised is asked about
+            by name then as well. Such a name tells no statement from another: nothing is asked
+            about as what has to do with it, and no other name is put in for it.
+    """
+
+    def __init__(self, texts: list[str], speakers: Mapping[Role, str] | None = None) -> None:
+        self.speakers = dict(speakers or {})
         self.said = Said(texts)
         self.names = Names(texts)
+        self.names.kinds.update(dict.fromkeys(self.speakers.values(), "person"))
         self.counts = word_counts(texts)
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
@@ -166,14 +201,30 @@ def _worth(statement: Statement, names: Names) -> float:
     return worth if statement.form == "advice" or slots else worth - 1.5
 
 
-_OPEN_FORMS = {
-    "user": ("What did I tell you about {}?", "What do you remember about {}?"),
-    "assistant": ("What did you tell me about {}?", "What was your advice about {}?"),
-}
+def _open_forms(subject: str, role: Role, chat: Chat) -> list[str]:
+    """Ways to ask for what was said about something."""
+    asked = {
+        "user": ("What did I tell you about", "What do you remember about"),
+        "assistant": ("What did you tell me about", "What was your advice about"),
+    }
+    forms = [f"{opening} {subject}?" for opening in asked[role]]
+    if role in chat.speakers:
+        forms.append(f"What do you know about {chat.speakers[role]} and {subject}?")
+    return forms
 
 
-def _closed_forms(statement: Statement, names: Names) -> list[str]:
-    """Ways to ask whether it was said, in the user's voice; three or more."""
+def _closed_forms(statement: Statement, names: Names, *, named: bool) -> list[str]:
+    """Ways to ask whether it was said, in the user's voice; three or more.
+
+    Args:
+        statement: What was said, or wasn't.
+        names: The people and places of the chat.
+        named: Whether it begins with a name, and keeps its capital in the middle of a question.
+    """
+
+    def lowered(clause: str) -> str:
+        return clause if named else english.uncapitalised(clause, names.common)
+
     if statement.form == "quote" or not statement.english:
         quoted = f'"{statement.text}"'
         if statement.role == "user":
@@ -184,14 +235,16 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
             ]
         return [f"Did you say {quoted}?", f"Did you tell me: {quoted}?", f"Have you said {quoted}?"]
     if statement.role == "user":
-        clause = english.uncapitalised(statement.text, names.common)
+        clause = lowered(statement.text)
         asked = english.as_question(clause)
         told = [f"Did I tell you that {clause}?", f"Have I mentioned that {clause}?"]
         return ([f"{asked}?"] if asked else []) + told + [f"Did I say that {clause}?"]
-    clause = english.uncapitalised(english.exchanged(statement.text), names.common)
+    mine = english.exchanged(statement.text)
     if statement.form == "clause":
+        clause = lowered(mine)
         frames = ("Did you tell me", "Did you say", "Have you told me")
         return [f"{frame} that {clause}?" for frame in frames]
+    clause = english.uncapitalised(mine, names.common)
     negative, word = (
         ("not to", clause.split()[0]) if clause[:5] in ("don't", "never") else ("to", "")
     )

@@ -1,5 +1,6 @@
 """StatementQuestions: balanced questions from the chat's own sentences."""
 
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -64,6 +65,17 @@ def test_the_bakery() -> None:
     assert made[advice] == "Yes"
     told = "I told you: Take a nap of 20 minutes before Tuesday's class, so you don't nod off."
     assert made["What did you tell me about the nap?"] == told
+
+
+def test_a_name_keeps_its_capital_at_the_head_of_a_statement() -> None:
+    """Also where no verb behind it tells that it is one."""
+    said = "My sister Aino is 31. Aino currently lives in Turku."
+    made = [q.question for q in StatementQuestions(ALL).make(session(said))]
+    assert "Does Aino currently live in Turku?" in made
+    assert "Did I tell you that Aino currently lives in Turku?" in made
+    swapped = [q for q in made if q.endswith((" currently lives in Turku?", "live in Turku?"))]
+    assert len(swapped) > 2  # with another name, which gives itself away no more than hers
+    assert not any(re.search(r"that [a-z]\w+ currently|Does [a-z]\w+ currently", q) for q in made)
 
 
 def test_it_is_a_question_maker() -> None:
