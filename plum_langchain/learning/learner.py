@@ -118,17 +118,14 @@ def learn(
     encoder = encoder_for(tokenizer, settings)
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
-    own, again = encoder.encode_all(questions), encoder.encode_all(replay)
-    wordings = _wordings(own, questions, encoder, settings, settings.rewordings)
-    # An earlier question comes up once or twice a session, so few wordings of it are enough.
-    few = _wordings(again, replay, encoder, settings, min(2, settings.rewordings))
-    earlier = [sample for wording in few for sample in wording]
-    kept = {*own, *everyday}
-    passing = [s for w in (*wordings[1:], earlier) for s in w if s not in kept]
+    own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
+    wordings = _wordings(own, questions, encoder, settings)
+    again = {*own, *earlier, *everyday}
+    passing = [s for wording in wordings[1:] for s in wording if s not in again]
     with attached(model, parent, settings) as (adapted, frozen):
         forward, slow_because = choose_forward(
             model,
-            [*own, *everyday, *passing],
+            [*own, *earlier, *everyday, *passing],
             packed=settings.packed,
             frozen=frozen,
             pad_id=tokenizer.pad_token_id or 0,  # padding is masked: any id will do
@@ -265,12 +262,11 @@ def _wordings(
     questions: Sequence[Question],
     encoder: Encoder,
     settings: LearningSettings,
-    number: int,
 ) -> list[Sequence[Sample]]:
     """The questions as they are, and in other wordings; one that is too long stays as it is."""
     rng = random.Random(settings.seed)
     found = [own]
-    for _ in range(number):
+    for _ in range(settings.rewordings):
         other = []
         for sample, question in zip(own, questions, strict=True):
             try:
