@@ -2,9 +2,11 @@
 
     python benchmarks/recitals.py
     python benchmarks/recitals.py rewordings=0 everyday_per_batch=0
+    python benchmarks/recitals.py --sessions 3 --chain
 
 The first two sessions of each person are learned one by one, each from the base model on, with 100
-of their recorded questions; then the rest of the recorded questions and `qa_test` are asked.
+of their recorded questions; then the rest of the recorded questions and `qa_test` are asked. With
+--chain each goes on from the one before and replays it, and all are asked about after the last.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
@@ -27,6 +29,7 @@ from consolidation import copied, left_out
 from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation.everyday import everyday_samples
+from plum_langchain.consolidation.prepare import choose_replay
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.everyday import everyday_prompts, judge_reply, neutral_texts
 from plum_langchain.evaluation.exam import Exam
@@ -37,7 +40,7 @@ from plum_langchain.memories.answer import answer
 from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine, Sampling, load_model, resolve_model
 from plum_langchain.questions import question_maker
-from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.session import UNKNOWN_ANSWER, Question
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import shipped_pairs
 
@@ -58,20 +61,36 @@ def main() -> None:
         for exam in exams:
             others = [pair for pair in shipped_pairs() if pair.of != exam.user_id]
             judge = Judge(engine, others if len(others) < len(shipped_pairs()) else None)
+            parent: Path | None = None
+            before: dict[int, list[Question]] = {}
             for number in range(arguments.sessions):
+                chosen = _chosen(exam, number)
                 place = Path(directory) / f"{exam.user_id}-{number}"
                 place.mkdir()
                 started = time.perf_counter()
                 learn(
-                    base.model, base.tokenizer, _chosen(exam, number), place,
-                    settings=replace(settings, seed=number), everyday=everyday,
+                    base.model, base.tokenizer, chosen, place,
+                    settings=replace(settings, seed=number), everyday=everyday, parent=parent,
+                    replay=choose_replay(before, chosen, encoder, seed=number),
                 )  # fmt: skip
                 seconds = time.perf_counter() - started
-                adapter = shelve(store, resolved, place.name, settings, copied(place))
-                found = _asked(engine, judge, exam, number, Recalled(adapter=adapter), settings)
-                if number == arguments.sessions - 1:
-                    told = [q.statement for q in _chosen(exam, number) if q.statement]
-                    found |= _still_itself(engine, Recalled(adapter=adapter), settings, told)
+                last = number == arguments.sessions - 1
+                about = [number]
+                if arguments.chain:
+                    parent, before[number] = place, chosen
+                    about = list(before) if last else []
+                recalled = Recalled(
+                    adapter=shelve(store, resolved, place.name, settings, copied(place))
+                )
+                found: dict[str, Any] = {"answers": [], "recited": []}
+                for session in about:
+                    for key, more in _asked(
+                        engine, judge, exam, session, recalled, settings
+                    ).items():
+                        found[key] += more
+                if last:
+                    told = [q.statement for n in about for q in _chosen(exam, n) if q.statement]
+                    found |= _still_itself(engine, recalled, settings, told)
                 records.append({"user": exam.user_id, "seconds": seconds, **found})
                 print(f"{place.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     print(_table(records))
@@ -80,7 +99,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
 
 
-def _chosen(exam: Exam, number: int) -> list[Any]:
+def _chosen(exam: Exam, number: int) -> list[Question]:
     return question_maker("recorded", QuestionSettings()).make(exam.sessions[number])
 
 
@@ -171,6 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="LearningSettings")
     parser.add_argument("--people", nargs="+", default=["ana", "bo"])
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
+    parser.add_argument("--chain", action="store_true", help="one after another")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
