@@ -1,10 +1,9 @@
 """A fact that a later chat changes: what was asked about it is answered anew.
 
 The adapter has learned the old fact, and replay would go on teaching it. So in the session that
-changes it, the questions of today about it ("Is my bakery closed on Mondays?") are asked again with
-what is true now behind them ("The bakery is now closed on Wednesdays."), and of all answers that a
-question was ever given only the latest is replayed. What was true earlier stays what it was ("Was
-the bakery closed on Mondays at first?").
+changes it everything that was asked about it is asked again, with both behind it, what is true now
+first: "The bakery is now closed on Wednesdays. Earlier: Your bakery is closed on Mondays." And of
+all answers that a question was ever given only the latest is replayed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,9 @@ from dataclasses import replace
 from plum_langchain.questions.lexicon import VALUE_LISTS
 from plum_langchain.questions.text import alike, content_words, listed, normalised, words_of
 from plum_langchain.session import Question, Update
+
+EARLIER = " Earlier: "
+"""Between what is true now and what was true before."""
 
 _IS_ABOUT = 0.6
 """Share of the words of one text that another must have to speak of the same."""
@@ -48,6 +50,9 @@ def corrected(
 ) -> list[Question]:
     """What was asked about facts that changed, as it is to be answered now.
 
+    A question of today ("Is the bakery closed on Mondays?") goes by what is true now, one of
+    earlier days ("Was it closed on Mondays at first?") by what was true then.
+
     Args:
         updates: What changed.
         own: The questions of the session that changed it: of their statements the one that speaks
@@ -59,12 +64,13 @@ def corrected(
     found: dict[str, Question] = {}
     for update in updates:
         change = _Change(update, own)
+        touched = [q for q in earlier if change.concerns(found.get(q.question, q))]
+        for question in touched:
+            found[question.question] = change.answered(found.get(question.question, question))
+        told = found[touched[0].question].statement if touched else change.now
         for text in _ASKING:
-            question = Question(text.format(update.old.rstrip(".")), "No", "no_same_slot")
-            found[question.question] = replace(question, statement=change.now)
-        for question in earlier:
-            if change.touches(question):
-                found[question.question] = change.answered(question)
+            question = Question(text.format(update.old.rstrip(".")), "No", "no_same_slot", (), told)
+            found[question.question] = question
     return list(found.values())
 
 
@@ -81,32 +87,33 @@ class _Change:
         self._gone = [word for word in gone if _kind(word) in kinds] or gone
         self.now = _spoken_of([*self._new, *self._come], own) or _sentence(update.new)
 
-    def touches(self, question: Question) -> bool:
-        """Whether it asks, today, for what changed."""
-        said, asks = content_words(question.statement or ""), content_words(question.question)
-        gone = [word for word in self._gone if _among(word, said)]
-        if not gone or not _held(self._old, said) or _of_earlier_days(question.question):
-            return False
-        if question.kind == "open":
-            return any(_among(word, words_of(question.answer)) for word in gone)
-        if any(_among(word, asks) for word in gone):
-            return True
-        # One value swapped: the one that changed, if it is of its kind.
-        foreign = [word for word in asks if not _among(word, said)]
-        return question.kind == "no_same_slot" and not {_kind(word) for word in foreign}.isdisjoint(
-            _kind(word) for word in gone
-        )
+    def concerns(self, question: Question) -> bool:
+        """Whether the fact behind it is the one that changed."""
+        said = content_words(_now_of(question))
+        return _held(self._old, said) and any(_among(word, said) for word in self._gone)
 
     def answered(self, question: Question) -> Question:
-        """The question with the answer it has now."""
-        now = replace(question, evidence=(), statement=self.now)
-        if question.kind == "open":
-            return replace(now, answer=self._update.new)
+        """The question with the answer it has now, and the fact with what it was."""
+        first = (question.statement or "").partition(EARLIER)[2] or question.statement
+        now = replace(question, evidence=(), statement=f"{self.now}{EARLIER}{first}")
         asks = content_words(question.question)
-        true = self._come and all(_among(word, asks) for word in self._come)
-        if true:
+        if _of_earlier_days(question.question):
+            return now
+        if question.kind == "open":
+            asked = any(_among(word, words_of(question.answer)) for word in self._gone)
+            return replace(now, answer=self._update.new) if asked else now
+        if question.kind == "yes" and any(_among(word, asks) for word in self._gone):
+            return replace(now, kind="no_same_slot", answer="No")
+        if question.kind == "no_same_slot" and self._says_new(asks):
             return replace(now, kind="yes", answer="Yes")
-        return replace(now, kind="no_same_slot", answer="No")
+        return now
+
+    def _says_new(self, asks: Sequence[str]) -> bool:
+        return bool(self._come) and all(_among(word, asks) for word in self._come)
+
+
+def _now_of(question: Question) -> str:
+    return (question.statement or "").partition(EARLIER)[0]
 
 
 def _of_earlier_days(question: str) -> bool:

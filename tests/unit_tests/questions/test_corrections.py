@@ -3,12 +3,13 @@
 import pytest
 
 from plum_langchain.errors import QuestionError
-from plum_langchain.questions.corrections import corrected, latest
+from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Kind, Question, Session, Update
 
 CLOSED = "Your bakery in Porto is closed on Mondays."
 NOW = "The bakery is now closed on Wednesdays because of the market."
+BOTH = f"{NOW}{EARLIER}{CLOSED}"
 CHANGE = Update("Bakery closed on Mondays", "Bakery closed on Wednesdays")
 
 
@@ -39,17 +40,21 @@ def answers(questions: list[Question]) -> dict[str, tuple[str, str | None]]:
     return {q.question: (q.answer, q.statement) for q in questions}
 
 
-def test_questions_of_today_about_what_changed_get_what_is_true_now() -> None:
+def test_what_was_asked_about_a_fact_that_changed_goes_by_what_is_true_now() -> None:
     found = answers(corrected([CHANGE], OWN, BEFORE))
     of_the_update = {q: found.pop(q) for q in list(found) if "Bakery closed on Mondays" in q}
     assert len(of_the_update) == 3
-    assert set(of_the_update.values()) == {("No", NOW)}
+    assert set(of_the_update.values()) == {("No", BOTH)}
     assert found == {
-        "Is my bakery closed on Mondays?": ("No", NOW),
-        "Did I tell you we are closed on Mondays?": ("No", NOW),
-        "Is my bakery closed on Fridays?": ("No", NOW),
-        "Is my bakery closed on Wednesdays?": ("Yes", NOW),
-        "Which day is my bakery closed?": ("Bakery closed on Wednesdays", NOW),
+        "Is my bakery closed on Mondays?": ("No", BOTH),
+        "Did I tell you we are closed on Mondays?": ("No", BOTH),
+        "Was the bakery closed on Mondays at first?": ("Yes", BOTH),
+        "Is my bakery in Porto?": ("Yes", BOTH),
+        "Is my bakery closed on Fridays?": ("No", BOTH),
+        "Is my bakery closed on Wednesdays?": ("Yes", BOTH),
+        "Is my bakery in Lisbon?": ("No", BOTH),
+        "Which day is my bakery closed?": ("Bakery closed on Wednesdays", BOTH),
+        "In which city is my bakery?": ("Porto", BOTH),
     }
 
 
@@ -58,12 +63,17 @@ def test_kinds_go_with_the_answers() -> None:
         expected = {"Yes": "yes", "No": "no_same_slot"}.get(question.answer, "open")
         assert question.kind == expected
         assert question.evidence == ()
-        assert question.recital == NOW
+        assert question.recital == BOTH
 
 
 def test_without_a_statement_of_the_session_s_own_the_update_speaks() -> None:
     found = corrected([CHANGE], OWN[1:], BEFORE)
-    assert {q.recital for q in found} == {"Bakery closed on Wednesdays."}
+    assert {q.recital for q in found} == {f"Bakery closed on Wednesdays.{EARLIER}{CLOSED}"}
+
+
+def test_a_fact_that_was_never_asked_about_is_denied_all_the_same() -> None:
+    found = corrected([CHANGE], OWN, [])
+    assert {(q.answer, q.recital) for q in found} == {("No", NOW)}
 
 
 def test_what_the_session_asks_itself_is_left_alone() -> None:
@@ -82,9 +92,19 @@ def test_a_change_of_a_change() -> None:
     newest = asked("Do we rest on Sundays?", "yes", "Yes", "Your bakery is closed on Sundays now.")
     view = latest({1: BEFORE, 2: [*OWN, *first]})
     found = answers(corrected([again], [newest], [q for own in view.values() for q in own]))
-    assert found["Is my bakery closed on Wednesdays?"] == ("No", newest.statement)
-    assert found["Which day is my bakery closed?"][1] == newest.statement
-    assert found["Is my bakery closed on Fridays?"] == ("No", newest.statement)
+    now = newest.statement
+    assert found["Is my bakery closed on Mondays?"] == ("No", f"{now}{EARLIER}{CLOSED}")
+    assert found["Is my bakery closed on Wednesdays?"] == ("No", f"{now}{EARLIER}{CLOSED}")
+    assert found["Is my bakery closed on Wednesdays now?"] == ("No", f"{now}{EARLIER}{NOW}")
+
+
+def test_two_changes_of_one_fact_at_once() -> None:
+    """The second is of what the first made of it."""
+    again = Update("Bakery closed on Wednesdays", "Bakery closed on Sundays")
+    found = answers(corrected([CHANGE, again], [], BEFORE))
+    told = f"Bakery closed on Sundays.{EARLIER}{CLOSED}"
+    assert found["Is my bakery closed on Mondays?"] == ("No", told)
+    assert found["Was the bakery closed on Mondays at first?"] == ("Yes", told)
 
 
 MOVES = Update("lives in Yaba", "moving to Gbagada in May")
@@ -93,20 +113,20 @@ LATER = Update("IELTS test on 16 November", "IELTS test on 30 November")
 
 
 @pytest.mark.parametrize(
-    ("update", "statement", "question", "touched"),
+    ("update", "statement", "question", "answer"),
     [
-        (MOVES, "You live in Yaba.", "Do I live in Yaba?", True),
-        (MOVES, "You live in Yaba.", "Did I once live in Yaba?", False),
-        (LIGHTER, "Feijão weighs 16.8 kg.", "Does Feijão weigh 16.8 kg?", True),
-        (LIGHTER, "Rui weighs the flour.", "Does Rui weigh the flour?", False),
-        (LATER, "Your IELTS test is on 16 November in Ikeja.", "Is my test in Ikeja?", False),
+        (MOVES, "You live in Yaba.", "Do I live in Yaba?", "No"),
+        (MOVES, "You live in Yaba.", "Did I once live in Yaba?", "Yes"),
+        (LIGHTER, "Feijão weighs 16.8 kg.", "Does Feijão weigh 16.8 kg?", "No"),
+        (LIGHTER, "Rui weighs the flour.", "Does Rui weigh the flour?", None),
+        (LATER, "Your IELTS test is on 16 November in Ikeja.", "Is my test in Ikeja?", "Yes"),
     ],
 )
-def test_only_what_changed_is_touched(
-    update: Update, statement: str, question: str, touched: bool
+def test_only_what_changed_is_denied(
+    update: Update, statement: str, question: str, answer: str | None
 ) -> None:
     found = answers(corrected([update], [], [asked(question, "yes", "Yes", statement)]))
-    assert (question in found) == touched
+    assert found.get(question, (None,))[0] == answer
 
 
 def test_the_latest_answer_counts() -> None:
