@@ -130,7 +130,7 @@ class StatementQuestions:
             if len(closed) >= closed_wanted and len(opened) >= open_wanted:
                 break
             role = roles[number % 3 == 2]
-            forms = _topic_forms(topic, role)
+            forms = topic_forms(topic, role)
             closed += [Question(q, "No", "no_adjacent") for q in _rotated(forms, number)[:2]]
             opened += [
                 Question(form.format(topic.about), UNKNOWN_ANSWER, "open_unknown")
@@ -203,7 +203,7 @@ def _closed_forms(statement: Statement, names: Names) -> list[str]:
     ]
 
 
-def _topic_forms(topic: Topic, role: str) -> list[str]:
+def topic_forms(topic: Topic, role: str) -> list[str]:
     """The forms of `_closed_forms` for something never said."""
     if role == "assistant":
         return [f"Did you advise me about {topic.about}?", f"Did you tell me about {topic.about}?"]
