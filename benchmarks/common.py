@@ -1,4 +1,4 @@
-"""What the benchmarks share: the example chats, the paper's settings, adapters to ask, spreads."""
+"""What the benchmarks share: the example chats, adapters to ask, spreads."""
 
 import ast
 import resource
@@ -14,26 +14,6 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.models import ResolvedModel
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
-
-PAPER = LearningSettings(
-    recite=False,
-    packed=False,
-    upper_layers=1.0,
-    epochs=10,
-    patience=None,
-    batch_size=8,
-    tokens_at_once=None,
-    replay_per_batch=2,
-    everyday_per_batch=0,
-    rewordings=0,
-    answer_weight=10.0,
-    question_weight=10.0,
-    frame_weight=1.0,
-    learning_rate=1e-3,
-    final_learning_rate=1.0,
-    dtype="float32",
-)
-"""PLUM's own way (arXiv 2411.13405, section 4), but for the replay; the learning rate is ours."""
 
 
 def shelve(

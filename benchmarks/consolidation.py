@@ -32,7 +32,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, PAPER, named, peak_mib, shelve, shown, spread
+from common import CHATS, named, peak_mib, shelve, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings, ServingSettings
 from plum_langchain.adapters import AdapterStore
@@ -41,6 +41,7 @@ from plum_langchain.consolidation.everyday import everyday_samples
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
+from plum_langchain.evaluation.paper import PAPER
 from plum_langchain.learning import encoder_for, learn
 from plum_langchain.memories.answer import answer
 from plum_langchain.memories.base import Recalled

@@ -18,7 +18,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, PAPER
+from common import CHATS
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.evaluation import (
@@ -31,6 +31,7 @@ from plum_langchain.evaluation import (
 )
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
+from plum_langchain.evaluation.paper import PAPER
 from plum_langchain.evaluation.picture import draw
 from plum_langchain.evaluation.report import percent, to_json
 from plum_langchain.session import Kind

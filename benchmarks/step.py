@@ -21,10 +21,11 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import CHATS, PAPER, shown, spread
+from common import CHATS, shown, spread
 
 from plum_langchain import LearningSettings, QuestionSettings
 from plum_langchain.evaluation import machine
+from plum_langchain.evaluation.paper import PAPER
 from plum_langchain.importers import read_sessions
 from plum_langchain.learning import encoder_for, forward
 from plum_langchain.learning.forward import PackedForward, PlainForward

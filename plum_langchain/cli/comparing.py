@@ -14,10 +14,13 @@ import typer
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import app
 from plum_langchain.cli.learning import chat_model_errors
+from plum_langchain.cli.paper import PaperOptions, check_options, run_paper
 from plum_langchain.errors import InvalidInputError, MissingFileError
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
+
+_PAPER = "The paper's experiments"
 
 
 @app.command(
@@ -39,11 +42,13 @@ def compare(
         ),
     ] = None,
     questions: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="statements|recorded|MODEL", help="Who makes the questions to learn from."
+            metavar="statements|recorded|MODEL",
+            help="Who makes the questions to learn from; statements by default, recorded with "
+            "--paper.",
         ),
-    ] = "statements",
+    ] = None,
     sessions: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N of each person.")
     ] = None,
@@ -61,25 +66,83 @@ def compare(
         Path | None, typer.Option("--json", metavar="OUT", help="Write everything as JSON.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="OUT.png", help="Draw the arms and the retention.")
+        Path | None,
+        typer.Option(
+            metavar="OUT.png", help="Draw the arms and the retention, or a stream's forgetting."
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.md", help="Write a report as Markdown.")
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="Run the experiments of the PLUM paper instead, and those it leaves open; they "
+            "take a night.",
+            rich_help_panel=_PAPER,
+        ),
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Only these experiments or groups of them; --list names them.",
+            rich_help_panel=_PAPER,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.jsonl",
+            help="Write each result as it comes; what is there already is not run again.",
+            rich_help_panel=_PAPER,
+        ),
+    ] = None,
+    listing: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Only list the experiments, with the paper's numbers and what they take.",
+            rich_help_panel=_PAPER,
+        ),
+    ] = False,
+    packed: Annotated[
+        bool,
+        typer.Option(
+            "--packed",
+            help="Train on packed batches: the same losses and gradients in less time.",
+            rich_help_panel=_PAPER,
+        ),
+    ] = False,
 ) -> None:
     """Learn chats, then ask every memory questions it has never seen, and measure.
 
     Works in a home of its own that is deleted afterwards, so that nobody's memory is touched;
     with `--home` before the command in that one, which must not know these people yet.
+
+    `--paper` runs the experiments of arXiv 2411.13405 and prints one table with the paper's numbers
+    beside those found here. Ctrl-C loses no result, and at most one session of a stream.
     """
     from plum_langchain.evaluation import ARMS, read_exams
     from plum_langchain.evaluation import compare as run
     from plum_langchain.evaluation.report import to_json, to_markdown, to_samples, to_table
     from plum_langchain.settings import LearningSettings, QuestionSettings
 
-    for path in (json_file, picture, report):
+    for path in (json_file, picture, report, out):
         if path is not None:
             _check_writable(path)
+    options = PaperOptions(only, out, listing, packed, report, picture, ctx.obj.model)
+    if paper:
+        plain = {"--arms": arms, "--epochs": epochs, "--json": json_file}
+        check_options(options, ctx.obj.home, plain)
+    elif only is not None or out is not None or listing or packed:
+        raise InvalidInputError(
+            "--only, --out, --list and --packed are of --paper; say --paper as well, or leave them "
+            "out"
+        )
+    if questions is None:
+        questions = "recorded" if paper else "statements"
     exams = read_exams(files, max_sessions=sessions)
     wanted = [arm.strip() for arm in arms.split(",")] if arms is not None else list(ARMS)
     learning = LearningSettings(seed=seed)
@@ -88,6 +151,11 @@ def compare(
     asked = QuestionSettings(seed=seed)
     if max_questions is not None:
         asked = replace(asked, max_questions=max_questions)
+    if paper:
+        if questions == "recorded":
+            _check_recorded(exams)
+        run_paper(options, exams, questions, asked)
+        return
     with _own_home(ctx, learning=learning, question_settings=asked) as plum:
         if questions == "recorded":
             _check_recorded(exams)

@@ -28,6 +28,7 @@ RETRIEVAL_K = (1, 3, 5)
 """Exchanges retrieved; the middle one, the paper's top-3, is the arm's headline."""
 
 _HEADLINE_K = 3
+HEADLINE_RETRIEVAL = f"retrieval@{_HEADLINE_K}"
 _ROOM_FOR_ANSWER = 512  # tokens: system prompt, question, template and 64 of an answer
 
 
@@ -136,9 +137,8 @@ def compare(
         }
         for exam in exams
     }
-    headline = f"retrieval@{_HEADLINE_K}"
     return Comparison(
-        arms={arm: summaries[headline if arm == "retrieval" else arm] for arm in chosen},
+        arms={arm: summaries[HEADLINE_RETRIEVAL if arm == "retrieval" else arm] for arm in chosen},
         by_k={k: summaries[f"retrieval@{k}"] for k in RETRIEVAL_K if "retrieval" in chosen},
         per_user=per_user,
         retention=tuple(retention),
@@ -221,7 +221,7 @@ def _retained(
     plum: Plum, exam: Exam, learned: int, asking: Callable[[Asking], None] | None
 ) -> RetentionPoint:
     ids = [session.session_id for session in exam.sessions[:learned]]
-    graded = _ask_each(plum, exam, exam.about(ids), "parametric", exam.user_id, "retention", asking)
+    graded = ask_each(plum, exam, exam.about(ids), "parametric", exam.user_id, "retention", asking)
     return RetentionPoint(
         user_id=exam.user_id,
         learned=learned,
@@ -243,10 +243,10 @@ def _ask_all(
     if arm == "stranger":
         position = [e.user_id for e in exams].index(exam.user_id)
         who = exams[(position + 1) % len(exams)].user_id
-    return _ask_each(plum, exam, exam.questions, arm, who, arm, asking)
+    return ask_each(plum, exam, exam.questions, arm, who, arm, asking)
 
 
-def _ask_each(
+def ask_each(
     plum: Plum,
     exam: Exam,
     questions: Sequence[ExamQuestion],
@@ -278,18 +278,25 @@ def _ask_each(
 
 
 def _ask(plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str) -> Graded:
+    given = answer_of(plum, exam, who, question, arm, closed=question.closed)
+    return grade(exam.user_id, question, given)
+
+
+def answer_of(
+    plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str, *, closed: bool
+) -> Answer:
+    """One arm's answer; see `ask_each` for its arguments, and `Plum.ask` for `closed`."""
     memory, _, k = arm.partition("@")
     memory = {"floor": "none", "stranger": "parametric"}.get(memory, memory)
     context = next(s for s in exam.sessions if s.session_id == question.session_id)
-    given: Answer = plum.ask(
+    return plum.ask(
         who,
         question.question,
         memory=memory,
-        closed=question.closed,
+        closed=closed,
         k=int(k) if k else _HEADLINE_K,
         context=context if memory == "context" else None,
     )
-    return grade(exam.user_id, question, given)
 
 
 def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:

@@ -97,9 +97,14 @@ def everyday_ability(plum: Plum, user_id: str, memory: Literal["none", "parametr
         judge_reply(prompt, str(model.invoke(prompt.prompt).content), told)
         for prompt in everyday_prompts()
     ]
+    return Everyday(tuple(chatted), neutral_loss(plum, user_id, memory))
+
+
+def neutral_loss(plum: Plum, user_id: str, memory: Literal["none", "parametric"]) -> float:
+    """Of the neutral texts, in nats per token; see `everyday_ability` for the arguments."""
     adapter = plum.memory_named(memory).recall(user_id, "").adapter
     sums = [plum.engine.loss(text, adapter) for text in neutral_texts()]
-    return Everyday(tuple(chatted), sum(nll for nll, _ in sums) / sum(n for _, n in sums))
+    return sum(nll for nll, _ in sums) / sum(n for _, n in sums)
 
 
 def judge_reply(prompt: Prompt, reply: str, told: Sequence[str]) -> Chatted:

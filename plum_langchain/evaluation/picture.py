@@ -1,6 +1,7 @@
 """A comparison as one picture: arms side by side, and retention session after session."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,43 @@ def draw(comparison: Comparison, path: Path) -> None:
     _kinds(figure.add_subplot(grid[0, 1]), comparison)
     if retained:
         _retention(figure.add_subplot(grid[1, :]), comparison)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def draw_forgetting(
+    curves: Mapping[str, Sequence[tuple[int, float | None]]], path: Path, *, title: str
+) -> None:
+    """Write how what was learned first is recalled while more is learned, as PNG.
+
+    Args:
+        curves: By what they are called, the share right after so many further sessions.
+        path: Where to; its directory must exist.
+        title: Over it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=12)
+    colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+    for number, (label, points) in enumerate(curves.items()):
+        there = [(x, 100 * y) for x, y in points if y is not None]
+        axes.plot(
+            [x for x, _ in there],
+            [y for _, y in there],
+            label=label,
+            color=colours[number % len(colours)],
+            marker="o",
+            linestyle="-" if number < len(colours) else "--",
+        )
+    axes.axhline(50, color="#333333", linewidth=1, linestyle=":", label="guessing, Yes/No")
+    axes.set_xlabel("further sessions learned")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _percent_axis(axes)
+    axes.legend(fontsize=9, frameon=False, loc="lower left")
     figure.savefig(path, dpi=120, format="png")
 
 

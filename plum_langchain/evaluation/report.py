@@ -110,9 +110,9 @@ def to_markdown(comparison: Comparison) -> str:
         f"Model {about['model']}; people: {people}; questions for learning: "
         f"{about['question_maker']}; seed {about['learning']['seed']}; {about['at']}.",
         "",
-        _markdown_row(_COLUMNS),
-        _markdown_row(["---"] * len(_COLUMNS)),
-        *(_markdown_row(row) for row in _rows(comparison)),
+        markdown_row(_COLUMNS),
+        markdown_row(["---"] * len(_COLUMNS)),
+        *(markdown_row(row) for row in _rows(comparison)),
         "",
         "Balanced accuracy is the mean of the shares right among questions answered Yes and among "
         "those answered No: always saying one word scores 50%. Closed questions are decided by the "
@@ -180,7 +180,8 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f}%"
 
 
-def _markdown_row(cells: "list[str] | tuple[str, ...]") -> str:
+def markdown_row(cells: "list[str] | tuple[str, ...]") -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 
@@ -194,10 +195,10 @@ def _retention_rows(comparison: Comparison) -> list[str]:
         "open, all so far",
         "n",
     ]
-    rows = [_markdown_row(header), _markdown_row(["---"] * len(header))]
+    rows = [markdown_row(header), markdown_row(["---"] * len(header))]
     for point in comparison.retention:
         rows.append(
-            _markdown_row(
+            markdown_row(
                 [
                     point.user_id,
                     str(point.learned),

@@ -156,7 +156,7 @@ class StatementQuestions:
             if role in chat.speakers:
                 name = chat.speakers[role]
                 topic = Topic(told_of(name, topic.about), told_of(name, topic.claim))
-            forms = _topic_forms(topic, role)
+            forms = topic_forms(topic, role)
             closed += [Question(q, "No", "no_adjacent") for q in _rotated(forms, number)[:2]]
             opened += [
                 Question(question, UNKNOWN_ANSWER, "open_unknown")
@@ -256,7 +256,7 @@ def _closed_forms(statement: Statement, names: Names, *, named: bool) -> list[st
     ]
 
 
-def _topic_forms(topic: Topic, role: str) -> list[str]:
+def topic_forms(topic: Topic, role: str) -> list[str]:
     """The forms of `_closed_forms` for something never said."""
     if role == "assistant":
         return [f"Did you advise me about {topic.about}?", f"Did you tell me about {topic.about}?"]

@@ -1,0 +1,171 @@
+"""`plum compare --paper`: the experiments of the PLUM paper on one's own chats."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plum_langchain.cli import reports, terminal
+from plum_langchain.cli.learning import chat_model_errors
+from plum_langchain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from plum_langchain.evaluation import Exam
+    from plum_langchain.evaluation.paper import Experiment, Setup
+    from plum_langchain.plum import Plum
+    from plum_langchain.settings import LearningSettings, QuestionSettings
+
+
+@dataclass(frozen=True)
+class PaperOptions:
+    """What was said after `plum compare --paper`."""
+
+    only: str | None
+    out: Path | None
+    listing: bool
+    packed: bool
+    report: Path | None
+    picture: Path | None
+    model: str | None
+
+
+def check_options(options: PaperOptions, home: str | None, others: Mapping[str, object]) -> None:
+    """Refuse what doesn't go together.
+
+    Args:
+        options: As given.
+        home: As given before the command.
+        others: Options of a plain comparison, by name; those that were given aren't None.
+
+    Raises:
+        InvalidInputError: with what was given, and what to do.
+    """
+    given = [name for name, value in others.items() if value is not None]
+    if home is not None:
+        given.append("--home")
+    if given:
+        raise InvalidInputError(
+            f"{', '.join(given)} can't be given with --paper, whose experiments choose that "
+            "themselves; leave it out, or compare without --paper"
+        )
+    if options.listing and (options.report or options.picture):
+        raise InvalidInputError(
+            "--list only lists the experiments and has nothing for --report or --picture; leave it "
+            "out, or them"
+        )
+    if options.out is None and not options.listing:
+        raise InvalidInputError(
+            "--paper writes each result as it comes, so that it may be interrupted and go on; name "
+            "the file with --out FILE.jsonl, or look first with --list"
+        )
+
+
+def run_paper(
+    options: PaperOptions,
+    exams: "Sequence[Exam]",
+    questions: str,
+    asked: "QuestionSettings",
+) -> None:
+    """Run the chosen experiments, or list them.
+
+    Args:
+        options: As given.
+        exams: The people.
+        questions: Who makes the questions to learn from.
+        asked: What is asked about, and the seed of everything.
+    """
+    from plum_langchain.evaluation.paper import Results, check_people, choose, run_experiment
+    from plum_langchain.evaluation.paper.report import curves, to_markdown
+
+    names = options.only.split(",") if options.only is not None else None
+    experiments = choose(None if names is None else [name.strip() for name in names])
+    check_people(experiments, exams)
+    if options.picture is not None and not any(e.order == "stream" for e in experiments):
+        raise InvalidInputError(
+            "--picture draws the forgetting curve of a stream, and none is among the experiments "
+            "chosen; add one with --only, or leave --picture out"
+        )
+    if options.out is None:
+        _list(experiments, exams, {}, asked)
+        return
+    results = Results(options.out)
+    with chat_model_errors(questions):
+        setup = _setup(options, options.out, exams, questions, asked)
+    if options.listing:
+        done = {e.name: results.result(setup.run(e)) is not None for e in experiments}
+        _list(experiments, exams, done, asked)
+        return
+    found = {}
+    for experiment in experiments:
+        if results.result(setup.run(experiment)) is not None:
+            terminal.say(f"{experiment.name}: its result is in {results.path}")
+        else:
+            terminal.say(f"{experiment.name}: {experiment.title}")
+        with reports.ComparingDisplay() as display:
+            with chat_model_errors(questions):
+                found[experiment.name] = run_experiment(
+                    experiment,
+                    setup,
+                    results,
+                    learning=display.learning,
+                    asking=display.asking,
+                )
+    text = to_markdown(experiments, setup, found)
+    terminal.show(text.rstrip("\n"))
+    if options.report is not None:
+        options.report.write_text(text, "utf-8")
+    if options.picture is not None:
+        from plum_langchain.evaluation.picture import draw_forgetting
+
+        title = f"What {Path(setup.model.id).name} keeps of the sessions it learned first"
+        draw_forgetting(curves(experiments, found), options.picture, title=title)
+
+
+def _setup(
+    options: PaperOptions,
+    out: Path,
+    exams: "Sequence[Exam]",
+    questions: str,
+    asked: "QuestionSettings",
+) -> "Setup":
+    from plum_langchain.evaluation.paper import PAPER, Setup
+    from plum_langchain.plum import Plum
+    from plum_langchain.questions import question_maker
+
+    def open_plum(home: Path, learning: "LearningSettings") -> "Plum":
+        return Plum(
+            home,
+            model=options.model,
+            progress=terminal.working,
+            learning=learning,
+            question_settings=asked,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="plum-paper-") as home:
+        plum = open_plum(Path(home), PAPER)
+        try:
+            model = plum.resolved()
+        finally:
+            plum.close()
+    return Setup(
+        exams,
+        model=model,
+        maker=question_maker(questions, asked),
+        question_settings=asked,
+        open_plum=open_plum,
+        homes=Path(f"{out}.homes"),
+        base=replace(PAPER, seed=asked.seed, packed=options.packed),
+    )
+
+
+def _list(
+    experiments: "Sequence[Experiment]",
+    exams: "Sequence[Exam]",
+    done: Mapping[str, bool],
+    asked: "QuestionSettings",
+) -> None:
+    from plum_langchain.evaluation.paper.report import estimate, to_list
+
+    terminal.show_table(*to_list(experiments, exams, done))
+    terminal.show(estimate(experiments, exams, done, asked.max_questions))

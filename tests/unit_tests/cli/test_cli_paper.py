@@ -1,0 +1,114 @@
+"""`plum compare --paper` from the command line, on the tiny model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.tiny import CHATS, records
+from tests.unit_tests.cli.conftest import Run
+
+Paper = Callable[..., Result]
+
+TWO = (str(CHATS / "ana.jsonl"), str(CHATS / "bo.jsonl"))
+
+
+@pytest.fixture
+def paper(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paper:
+    """Runs `plum --model TINY compare ... --paper`, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLUM_HOME", str(tmp_path / "mine"))
+
+    def run(*arguments: str, model: str = str(tiny_model)) -> Result:
+        from plum_langchain.cli import app
+
+        result = CliRunner().invoke(app, ["--model", model, "compare", *arguments, "--paper"])
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        return result
+
+    return run
+
+
+def test_the_list_has_the_papers_numbers_and_needs_no_model(paper: Paper) -> None:
+    result = paper(*TWO, "--list", "--sessions", "3", model="no-such-model")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "17.0%" in rows["ce-no-system"] and rows["ce-no-system"].split()[-2:] == ["6", "60"]
+    assert "incoherent text" in rows["epochs-20"] and rows["epochs-20"].split()[-1] == "120"
+    assert "25 of 25 experiments" in rows["To"]
+
+
+def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Path) -> None:
+    chosen = (*TWO, "--sessions", "1", "--max-questions", "4", "--only", "zero-shot,epochs-1")
+    first = paper(*chosen, "--out", "out.jsonl", "--report", "out.md")
+    assert first.exit_code == 0, first.output
+    assert (tmp_path / "out.md").read_text("utf-8") == first.stdout
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["zero-shot", "epochs-1"]
+    assert rows[2].split("|")[3].strip() == "50.0%"
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [r["experiment"] for r in written] == ["zero-shot", "epochs-1"]
+    assert written[1]["learning"]["epochs"] == 1 and written[1]["learning"]["packed"] is False
+    assert written[1]["maker"] == "recorded" and written[1]["questions"]["max_questions"] == 4
+    assert not (tmp_path / "mine").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", "out.md"}
+
+    second = paper(*chosen, "--out", "out.jsonl")
+    assert second.stdout == first.stdout
+    assert second.stderr.count("its result is in out.jsonl") == 2
+    listed = paper(*chosen, "--out", "out.jsonl", "--list")
+    done = [line.split()[0] for line in listed.stdout.splitlines() if line.endswith(" done ")]
+    assert done == ["zero-shot", "epochs-1"] and "0 of 2 experiments" in listed.stdout
+    packed = paper(*chosen, "--out", "out.jsonl", "--list", "--packed")
+    assert "2 of 2 experiments" in packed.stdout  # what was trained otherwise is another result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "--out FILE.jsonl"),
+        (["--out", "no/such/place.jsonl"], 66, "its directory is not there"),
+        (["--out", "o", "--arms", "floor", "--epochs", "3"], 2, "--arms, --epochs can't be given"),
+        (["--out", "o", "--json", "all.json"], 2, "--json can't be given with --paper"),
+        (["--out", "o", "--only", "telepathy"], 2, "'telepathy' is no experiment"),
+        (["--out", "o"], 2, "needs chats of two people"),
+        (["--out", "o", "--only", "ce", "--picture", "c.png"], 2, "add one with --only"),
+        (["--list", "--report", "r.md"], 2, "--list only lists"),
+        (["--list", "--max-questions", "1"], 2, "max_questions must be at least 2"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(
+    paper: Paper, chats: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    result = paper(str(chats), *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_home_and_options_of_its_own_belong_to_one_way_of_comparing(
+    run: Run, chats: Path, home: Path
+) -> None:
+    result = run("compare", str(chats), "--paper", "--list")
+    assert result.exit_code == 2 and "--home can't be given with --paper" in result.stderr
+    assert not home.exists()
+    for option in (["--only", "ce"], ["--out", "o.jsonl"], ["--list"], ["--packed"]):
+        result = run("compare", str(chats), *option)
+        assert result.exit_code == 2 and "say --paper as well" in result.stderr
+    assert not home.exists()
+
+
+def test_chats_without_recorded_questions_say_so_before_anything_is_learned(
+    paper: Paper, tmp_path: Path
+) -> None:
+    record = records("ana")[0]
+    for field in ("facts", "qa_train"):
+        del record[field]
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record), "utf-8")
+    result = paper("mine.jsonl", "--only", "ce", "--out", "o.jsonl")
+    assert result.exit_code == 2 and "--questions statements" in result.stderr
+    chosen = ("mine.jsonl", "--only", "ce", "--questions", "statements", "--list")
+    assert paper(*chosen).exit_code == 0
