@@ -84,10 +84,7 @@ def correct(
         QuestionError: its recorded `updates` are malformed.
     """
     earlier = [q for own in latest(learned_before).values() for q in own]
-    return [
-        *questions,
-        *_short_enough(corrected(recorded_updates(session), questions, earlier), encoder),
-    ]
+    return _short_enough(corrected(recorded_updates(session), questions, earlier), encoder)
 
 
 def choose_replay(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from plum_langchain.memories.base import Recalled, Snippet, with_snippets
 from plum_langchain.models import Engine, Sampling
-from plum_langchain.session import UNKNOWN_ANSWER, Session
-from plum_langchain.verdicts import Judge
+from plum_langchain.session import Session
+from plum_langchain.verdicts import Judge, verdict
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def answer(
     system_prompt: str | None,
     closed: bool,
     started: float,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = 96,
 ) -> Answer:
     """Ask the base model or the recalled adapter, with the recalled snippets in the prompt.
 
@@ -63,7 +63,7 @@ def answer(
     if closed and adapter is not None and engine.manifest(adapter).settings.get("recite"):
         reply = engine.chat(messages, adapter, sampling)
         recited, prompt_tokens = reply.text.strip(), reply.prompt_tokens
-        yes = _verdict(judge, recited, question)
+        yes = verdict(judge, recited, question)
         text = "Yes" if yes > 0.5 else "No"
     elif closed:
         yes, prompt_tokens = engine.yes_probability(messages, adapter)
@@ -81,16 +81,6 @@ def answer(
         sources=tuple(snippet.text for snippet in recalled.snippets),
         recited=recited,
     )
-
-
-def _verdict(judge: Judge, recited: str, question: str) -> float:
-    """P(Yes), from what was recited."""
-    if recited in (UNKNOWN_ANSWER, ""):
-        return 0.0
-    bare = recited.rstrip(".!").casefold()  # of a question whose fact its maker didn't know
-    if bare in ("yes", "no"):
-        return float(bare == "yes")
-    return judge.probability(recited, question)
 
 
 def whole_session(session: Session) -> Recalled:

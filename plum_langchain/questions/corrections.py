@@ -19,13 +19,12 @@ EARLIER = " Earlier: "
 _IS_ABOUT = 0.6
 """Share of the words of one text that another must have to speak of the same."""
 
-_HISTORY = frozenset(
-    listed(
-        "first originally original initially earlier before then used back formerly once was were "
-        "had did could would wasn't weren't hadn't didn't when"
-    )
+_MARKS_EARLIER = frozenset(
+    listed("first originally original initially earlier before formerly once")
 )
-"""With one of these a question may be about what was."""
+_PAST_VERBS = frozenset(
+    listed("was were had did could would wasn't weren't hadn't didn't couldn't wouldn't")
+)
 
 _ASKING = ("Is it true: {}?", "Is this still so: {}?", "What about this: {}?")
 
@@ -48,30 +47,39 @@ def latest(learned_before: Mapping[int, Sequence[Question]]) -> dict[int, list[Q
 def corrected(
     updates: Iterable[Update], own: Sequence[Question], before: Iterable[Question]
 ) -> list[Question]:
-    """What was asked about facts that changed, as it is to be answered now.
+    """A session's questions, with what was asked before about facts that it changes.
 
     A question of today ("Is the bakery closed on Mondays?") goes by what is true now, one of
     earlier days ("Was it closed on Mondays at first?") by what was true then.
 
     Args:
         updates: What changed.
-        own: The questions of the session that changed it: of their statements the one that speaks
+        own: The questions of the session that changes it: of their statements the one that speaks
             of the change is what is true now, and where none does the update's own words.
         before: The questions of earlier sessions, each with its latest answer.
+
+    Returns:
+        Its own in their order, those about a change with what was true before behind them as well;
+        then those of earlier sessions.
     """
+    questions = list(own)
     asked = {normalised(question.question) for question in own}
     earlier = [q for q in before if q.statement and normalised(q.question) not in asked]
     found: dict[str, Question] = {}
     for update in updates:
-        change = _Change(update, own)
+        change = _Change(update, questions)
         touched = [q for q in earlier if change.concerns(found.get(q.question, q))]
         for question in touched:
             found[question.question] = change.answered(found.get(question.question, question))
-        told = found[touched[0].question].statement if touched else change.now
+        first = touched[0].statement if touched else None
+        told = change.told((first or _sentence(update.old)).rpartition(EARLIER)[2])
         for text in _ASKING:
             question = Question(text.format(update.old.rstrip(".")), "No", "no_same_slot", (), told)
             found[question.question] = question
-    return list(found.values())
+        questions = [
+            replace(q, statement=told) if q.statement == change.now else q for q in questions
+        ]
+    return [*questions, *found.values()]
 
 
 class _Change:
@@ -92,12 +100,16 @@ class _Change:
         said = content_words(_now_of(question))
         return _held(self._old, said) and any(_among(word, said) for word in self._gone)
 
+    def told(self, before: str) -> str:
+        """What is true now, with what was true before."""
+        return f"{self.now}{EARLIER}{before}"
+
     def answered(self, question: Question) -> Question:
         """The question with the answer it has now, and the fact with what it was."""
-        first = (question.statement or "").partition(EARLIER)[2] or question.statement
-        now = replace(question, evidence=(), statement=f"{self.now}{EARLIER}{first}")
+        first = (question.statement or "").rpartition(EARLIER)[2]
+        now = replace(question, evidence=(), statement=self.told(first))
         asks = content_words(question.question)
-        if _of_earlier_days(question.question):
+        if of_earlier_days(question.question):
             return now
         if question.kind == "open":
             asked = any(_among(word, words_of(question.answer)) for word in self._gone)
@@ -116,12 +128,13 @@ def _now_of(question: Question) -> str:
     return (question.statement or "").partition(EARLIER)[0]
 
 
-def _of_earlier_days(question: str) -> bool:
+def of_earlier_days(question: str) -> bool:
+    """Whether a question asks for what was ("Was it closed on Mondays?", "... at first?")."""
     words = words_of(question)
     # "Did I tell you that it is closed?" is of today, as far as what was told goes.
     if words[:1] in (["did"], ["have"]) and _among("tell", words[:4]):
         words = words[2:]
-    return not _HISTORY.isdisjoint(words)
+    return not _PAST_VERBS.isdisjoint(words[:1]) or not _MARKS_EARLIER.isdisjoint(words)
 
 
 def _kind(word: str) -> object:
@@ -136,8 +149,9 @@ def _kind(word: str) -> object:
 
 def _spoken_of(new: Sequence[str], questions: Sequence[Question]) -> str | None:
     """The statement that has most words of what is new, if it has most of them."""
-    statements = dict.fromkeys(q.statement for q in questions if q.statement)
-    said = {statement: content_words(statement) for statement in statements}
+    statements = dict.fromkeys(q.statement or "" for q in questions)
+    # One that tells of a change already has its own "earlier".
+    said = {one: content_words(one) for one in statements if one and EARLIER not in one}
     best = max(said, key=lambda one: sum(_among(word, said[one]) for word in new), default=None)
     return best if best is not None and _held(new, said[best]) else None
 

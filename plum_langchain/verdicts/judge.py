@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from plum_langchain.models import Engine, load_model, release_memory
 from plum_langchain.models.derived import derived, derived_name
-from plum_langchain.verdicts.pairs import Pair, pairs_source, shipped_pairs
+from plum_langchain.verdicts.pairs import Pair, facts_file, shipped_pairs
 from plum_langchain.verdicts.words import overlap
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Judge:
         """Of what it was taught: which model reads, and which pairs it was taught with."""
         from plum_langchain.verdicts.train import VERSION
 
-        source = VERSION + pairs_source()
+        source = VERSION + facts_file()
         return derived_name(self._engine.base.resolved.fingerprint, source, "")
 
     def _read_with(self) -> "tuple[LoraWeights, Head]":

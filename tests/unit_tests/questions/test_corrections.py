@@ -3,7 +3,12 @@
 import pytest
 
 from plum_langchain.errors import QuestionError
-from plum_langchain.questions.corrections import EARLIER, corrected, latest
+from plum_langchain.questions.corrections import (
+    EARLIER,
+    corrected,
+    latest,
+    of_earlier_days,
+)
 from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Kind, Question, Session, Update
 
@@ -36,12 +41,17 @@ OWN = [
 ]
 
 
+def again(updates: list[Update], own: list[Question], before: list[Question]) -> list[Question]:
+    """What is asked beyond the session's own questions."""
+    return corrected(updates, own, before)[len(own) :]
+
+
 def answers(questions: list[Question]) -> dict[str, tuple[str, str | None]]:
     return {q.question: (q.answer, q.statement) for q in questions}
 
 
 def test_what_was_asked_about_a_fact_that_changed_goes_by_what_is_true_now() -> None:
-    found = answers(corrected([CHANGE], OWN, BEFORE))
+    found = answers(again([CHANGE], OWN, BEFORE))
     of_the_update = {q: found.pop(q) for q in list(found) if "Bakery closed on Mondays" in q}
     assert len(of_the_update) == 3
     assert set(of_the_update.values()) == {("No", BOTH)}
@@ -59,7 +69,7 @@ def test_what_was_asked_about_a_fact_that_changed_goes_by_what_is_true_now() -> 
 
 
 def test_kinds_go_with_the_answers() -> None:
-    for question in corrected([CHANGE], OWN, BEFORE):
+    for question in again([CHANGE], OWN, BEFORE):
         expected = {"Yes": "yes", "No": "no_same_slot"}.get(question.answer, "open")
         assert question.kind == expected
         assert question.evidence == ()
@@ -67,41 +77,50 @@ def test_kinds_go_with_the_answers() -> None:
 
 
 def test_without_a_statement_of_the_session_s_own_the_update_speaks() -> None:
-    found = corrected([CHANGE], OWN[1:], BEFORE)
+    found = again([CHANGE], OWN[1:], BEFORE)
     assert {q.recital for q in found} == {f"Bakery closed on Wednesdays.{EARLIER}{CLOSED}"}
 
 
 def test_a_fact_that_was_never_asked_about_is_denied_all_the_same() -> None:
-    found = corrected([CHANGE], OWN, [])
-    assert {(q.answer, q.recital) for q in found} == {("No", NOW)}
+    found = again([CHANGE], OWN, [])
+    told = f"{NOW}{EARLIER}Bakery closed on Mondays."
+    assert {(q.answer, q.recital) for q in found} == {("No", told)}
+
+
+def test_the_session_s_own_questions_about_the_change_tell_what_was_as_well() -> None:
+    found = corrected([CHANGE], OWN, BEFORE)[: len(OWN)]
+    assert [(q.question, q.answer, q.kind) for q in found] == [
+        (q.question, q.answer, q.kind) for q in OWN
+    ]
+    assert [q.recital for q in found] == [BOTH, OWN[1].recital]
 
 
 def test_what_the_session_asks_itself_is_left_alone() -> None:
     own = [*OWN, asked("is my bakery closed on Mondays", "no_same_slot", "No", NOW)]
-    assert "Is my bakery closed on Mondays?" not in answers(corrected([CHANGE], own, BEFORE))
+    assert "Is my bakery closed on Mondays?" not in answers(again([CHANGE], own, BEFORE))
 
 
 def test_nothing_changes_without_updates() -> None:
-    assert corrected([], OWN, BEFORE) == []
+    assert corrected([], OWN, BEFORE) == OWN
 
 
 def test_a_change_of_a_change() -> None:
     """Each is answered by the last; what is asked for the one between is touched as well."""
     first = corrected([CHANGE], OWN, BEFORE)
-    again = Update("Bakery closed on Wednesdays", "Bakery closed on Sundays")
+    second = Update("Bakery closed on Wednesdays", "Bakery closed on Sundays")
     newest = asked("Do we rest on Sundays?", "yes", "Yes", "Your bakery is closed on Sundays now.")
-    view = latest({1: BEFORE, 2: [*OWN, *first]})
-    found = answers(corrected([again], [newest], [q for own in view.values() for q in own]))
+    view = latest({1: BEFORE, 2: first})
+    found = answers(again([second], [newest], [q for own in view.values() for q in own]))
     now = newest.statement
     assert found["Is my bakery closed on Mondays?"] == ("No", f"{now}{EARLIER}{CLOSED}")
     assert found["Is my bakery closed on Wednesdays?"] == ("No", f"{now}{EARLIER}{CLOSED}")
-    assert found["Is my bakery closed on Wednesdays now?"] == ("No", f"{now}{EARLIER}{NOW}")
+    assert found["Is my bakery closed on Wednesdays now?"] == ("No", f"{now}{EARLIER}{CLOSED}")
 
 
 def test_two_changes_of_one_fact_at_once() -> None:
     """The second is of what the first made of it."""
-    again = Update("Bakery closed on Wednesdays", "Bakery closed on Sundays")
-    found = answers(corrected([CHANGE, again], [], BEFORE))
+    second = Update("Bakery closed on Wednesdays", "Bakery closed on Sundays")
+    found = answers(again([CHANGE, second], [], BEFORE))
     told = f"Bakery closed on Sundays.{EARLIER}{CLOSED}"
     assert found["Is my bakery closed on Mondays?"] == ("No", told)
     assert found["Was the bakery closed on Mondays at first?"] == ("Yes", told)
@@ -125,7 +144,7 @@ LATER = Update("IELTS test on 16 November", "IELTS test on 30 November")
 def test_only_what_changed_is_denied(
     update: Update, statement: str, question: str, answer: str | None
 ) -> None:
-    found = answers(corrected([update], [], [asked(question, "yes", "Yes", statement)]))
+    found = answers(again([update], [], [asked(question, "yes", "Yes", statement)]))
     assert found.get(question, (None,))[0] == answer
 
 
@@ -145,3 +164,18 @@ def test_updates_come_with_the_session() -> None:
     assert recorded_updates(Session("ana", "s2")) == []
     with pytest.raises(QuestionError, match=r"`updates\[0\]\.new` of session 's2' can't be used"):
         recorded_updates(Session("ana", "s2", material={"updates": [{"old": "a"}]}))
+
+
+@pytest.mark.parametrize(
+    ("question", "earlier"),
+    [
+        ("Is the bakery closed on Mondays?", False),
+        ("Was the bakery closed on Mondays?", True),
+        ("Is Monday what I told you at first?", True),
+        ("Did I tell you it is closed on Mondays?", False),
+        ("Have I told you it was closed on Mondays at first?", True),
+        ("Is it closed when I am away?", False),
+    ],
+)
+def test_questions_of_earlier_days(question: str, earlier: bool) -> None:
+    assert of_earlier_days(question) == earlier

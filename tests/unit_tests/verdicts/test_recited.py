@@ -1,0 +1,60 @@
+"""A fact that changed is judged by what is true now, unless the question is of earlier days."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from plum_langchain.questions.corrections import EARLIER
+from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.verdicts import Judge, verdict
+
+NOW, OLD = "Your class moved from Monday to Thursday.", "Your class is on Monday in room 3."
+BOTH = f"{NOW}{EARLIER}{OLD}"
+
+
+class Words:
+    """Says Yes in so far as the question's last word is in the statement; the old is clearer."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def probability(self, statement: str, question: str) -> float:
+        return self.probabilities([(statement, question)])[0]
+
+    def probabilities(self, asked: Sequence[tuple[str, str]]) -> list[float]:
+        self.read += [statement for statement, _ in asked]
+        sure = {NOW: 0.8, OLD: 0.9, BOTH: 0.95}
+        return [
+            sure[statement] if question.rstrip("?").split()[-1] in statement else 0.1
+            for statement, question in asked
+        ]
+
+
+@pytest.mark.parametrize(
+    ("question", "yes"),
+    [
+        ("Is my class on Thursday?", True),
+        ("Is my class on Monday?", False),  # though the new statement names it
+        ("Is my class on Friday?", False),
+        ("Was my class on Monday?", True),
+        ("Was my class on Friday?", False),
+    ],
+)
+def test_what_was_is_denied_today_and_known_for_earlier_days(question: str, yes: bool) -> None:
+    assert (verdict(cast(Judge, Words()), BOTH, question) > 0.5) == yes
+
+
+def test_a_fact_that_did_not_change_is_judged_as_it_is() -> None:
+    judge = Words()
+    assert verdict(cast(Judge, judge), OLD, "Is my class on Monday?") == 0.9
+    assert judge.read == [OLD]
+
+
+@pytest.mark.parametrize(
+    ("recited", "probability"), [(UNKNOWN_ANSWER, 0.0), ("", 0.0), ("Yes.", 1.0), ("No", 0.0)]
+)
+def test_what_is_no_statement_needs_no_judge(recited: str, probability: float) -> None:
+    judge = Words()
+    assert verdict(cast(Judge, judge), recited, "Is it?") == probability
+    assert not judge.read
