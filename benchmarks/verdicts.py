@@ -5,7 +5,10 @@
 Every recorded fact of the example chats has three questions answered Yes by it and three answered
 No. The judge that comes with the package was taught with eight made-up people, ana and bo among
 them, and is tried on chidi and dara; for ana and for bo another one is taught with the other seven
-(what its settings were chosen by). The model asked in words is beside it.
+(what its settings were chosen by). The model asked in words is beside it. Then facts that changed
+(`changes.jsonl`, sixty of two made-up people; no judge was taught with them), told as an adapter
+is taught to tell them: by kind of question, the judge's verdict on all of it, and the verdict that
+sets what is true now against what was (`verdicts/recited.py`).
 """
 
 import argparse
@@ -20,8 +23,16 @@ from plum_langchain import ServingSettings
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.evaluation import machine
 from plum_langchain.models import Engine, resolve_model
-from plum_langchain.verdicts import Judge
+from plum_langchain.questions.corrections import EARLIER
+from plum_langchain.verdicts import Judge, verdict
 from plum_langchain.verdicts.pairs import Pair, pairs_of, shipped_pairs
+
+KINDS_OF_CHANGE = {
+    "true": "what is true now: Yes",
+    "gone": "what was, as if it were so today: No",
+    "first": "what was, as of earlier days: Yes",
+    "kept": "what was told with it and did not change: Yes",
+}
 
 
 def main() -> None:
@@ -41,6 +52,7 @@ def main() -> None:
     _tried("all", Judge(engine), ("chidi", "dara"))
     if arguments.asked:
         _asked_in_words(engine, ("chidi", "dara"), arguments.asked)
+    _changes(Judge(engine))
 
 
 def recorded_pairs(*people: str) -> list[Pair]:
@@ -59,6 +71,24 @@ def _tried(taught: str, by: Judge, people: Sequence[str]) -> None:
     found = by.probabilities([(pair.statement, pair.question) for pair in pairs])
     shares = _shares([p > 0.5 for p in found], [pair.yes for pair in pairs])
     print(f"| {taught} | {', '.join(people)} | {len(pairs)} | the judge {shares}", flush=True)
+
+
+def _changes(judge: Judge) -> None:
+    text = (Path(__file__).parent / "changes.jsonl").read_text("utf-8")
+    found: dict[str, list[tuple[bool, bool]]] = {}
+    for change in map(json.loads, text.splitlines()):
+        told = f"{change['now']}{EARLIER}{change['old']}"
+        for kind in KINDS_OF_CHANGE:
+            for question in change[kind]:
+                yes = kind != "gone"
+                whole = judge.probability(told, question) > 0.5
+                apart = verdict(judge, told, question) > 0.5
+                found.setdefault(kind, []).append((whole == yes, apart == yes))
+    print("\n| facts that changed | questions | judged as a whole | now against before |")
+    print("|" + " --- |" * 4)
+    for kind, about in KINDS_OF_CHANGE.items():
+        whole, apart = (sum(right) / len(found[kind]) for right in zip(*found[kind], strict=True))
+        print(f"| {about} | {len(found[kind])} | {whole:.0%} | {apart:.0%} |")
 
 
 def _asked_in_words(engine: Engine, people: Sequence[str], number: int) -> None:
