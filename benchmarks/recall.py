@@ -36,6 +36,8 @@ from plum_langchain.evaluation.picture import draw
 from plum_langchain.evaluation.report import percent, to_json
 from plum_langchain.session import Kind
 
+CORRECTIONS = Path(__file__).parent / "corrections.jsonl"
+
 
 def main() -> None:
     """Run every combination of the varied settings with every seed."""
@@ -123,10 +125,8 @@ def _run(
 
 def _corrections(plum: Plum, user_id: str) -> list[Graded]:
     """What a person's later sessions changed: the new is true, the old is not any more."""
-    text = (Path(__file__).parent / "corrections.jsonl").read_text("utf-8")
-    changes = [json.loads(line) for line in text.splitlines()]
     asked: list[ExamQuestion] = []
-    for change in changes:
+    for change in _changes():
         if change["of"] == user_id:
             about = change["about"]
             asked += [ExamQuestion(about, question, "Yes", "yes") for question in change["new"]]
@@ -135,6 +135,10 @@ def _corrections(plum: Plum, user_id: str) -> list[Graded]:
     return [
         grade(user_id, one, plum.ask(user_id, one.question, closed=one.closed)) for one in asked
     ]
+
+
+def _changes() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in CORRECTIONS.read_text("utf-8").splitlines()]
 
 
 def _right(answers: Sequence[Graded], kind: Kind | None) -> str:
@@ -186,7 +190,12 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.corrections and not {change["of"] for change in _changes()} >= {*arguments.people}:
+        parser.error(f"--corrections needs people that {CORRECTIONS} asks about")
+    if arguments.corrections and arguments.sessions < 10:
+        parser.error("--corrections asks for what any session changed; it needs --sessions 10")
+    return arguments
 
 
 if __name__ == "__main__":

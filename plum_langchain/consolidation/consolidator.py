@@ -44,6 +44,7 @@ from plum_langchain.learning import Sample, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
@@ -53,8 +54,8 @@ logger = logging.getLogger(__name__)
 class Consolidator:
     """Learns finished sessions. One instance may be used by one thread at a time.
 
-    `everyday` holds, by fingerprint, what a base model has read to rehearse (a few MB that outlive
-    it); others may use it at the same time.
+    `everyday` holds, by fingerprint, what a base model has read to rehearse with these settings (a
+    few MB that outlive it); others with the same settings may use it at the same time.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class Consolidator:
         key = self._journal.generations.begin_learning(job, session_id)
         progress(Progress(user_id, session_id, "questions"))
         try:
+            updates = recorded_updates(session)  # before an LLM is paid for the rest
             questions = make_questions(maker, session)
         except QuestionError as error:
             return self._failed(job, session, key, error, progress, started)
@@ -202,7 +204,7 @@ class Consolidator:
         try:
             learned_before = self._journal.generations.replay_questions(user_id)
             questions = fit_questions(questions, base.encoder, seed=self._learning.seed)
-            questions = correct(session, questions, learned_before, base.encoder)
+            questions = correct(updates, questions, learned_before, base.encoder)
             ref, manifest = self._train(
                 session, key, questions, learned_before, base, parent, maker, progress, stopping
             )

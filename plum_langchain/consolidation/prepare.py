@@ -3,23 +3,23 @@
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import balance
-from plum_langchain.questions.corrections import corrected, latest
+from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.maker import QuestionMaker
-from plum_langchain.questions.recorded import recorded_updates
-from plum_langchain.session import Question, Session
+from plum_langchain.session import Question, Session, Update
 
 logger = logging.getLogger(__name__)
+
+_THIS = -1
+"""Stands for the session at hand; no session has it as its key."""
 
 _MAX_REPLAY = 256
 """Questions of earlier sessions considered for replay in one session: more than its batches can
 use, and a bound on encoding, so that a session's cost doesn't grow with those before it."""
-
-
-_THIS = -1  # no session's key
 
 
 def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
@@ -73,18 +73,22 @@ def _balanced(questions: Sequence[Question]) -> bool:
 
 
 def correct(
-    session: Session,
+    updates: Sequence[Update],
     questions: Sequence[Question],
     learned_before: Mapping[int, Sequence[Question]],
     encoder: Encoder,
 ) -> list[Question]:
     """The questions, and with them what was asked before about facts that the session changes.
 
-    Raises:
-        QuestionError: its recorded `updates` are malformed.
+    Where what is true now is too long with what was true before, it stands alone; a question that
+    is too long all the same is left out.
     """
     earlier = [q for own in latest(learned_before).values() for q in own]
-    return _short_enough(corrected(recorded_updates(session), questions, earlier), encoder)
+    found = []
+    for question in corrected(updates, questions, earlier):
+        now = (question.statement or "").partition(EARLIER)[0] or None
+        found += _short_enough([question, replace(question, statement=now)], encoder)[:1]
+    return found
 
 
 def choose_replay(

@@ -33,6 +33,7 @@ _g = schema.generations
 _h = schema.heads
 _s = schema.sessions
 _j = schema.jobs
+_q = schema.questions
 
 _UNPUBLISHED = ""  # in place of a manifest's hash, while a number is taken but not published
 
@@ -321,6 +322,8 @@ def _go_back(connection: Connection, user_id: str, target: Generation | None) ->
     kept = set(target.learned if target else ())
     later = [key for key in (head.learned if head else ()) if key not in kept]
     set_state(connection, later, SessionState.FINISHED)
+    # They are made anew, and may hold what an earlier session told (a fact that changed).
+    connection.execute(delete(_q).where(_q.c.session.in_(later)))
     gone = [n for n in _kept_numbers(connection, user_id) if target is None or n > target.number]
     _give_up(connection, user_id, gone)
     if target is None:

@@ -190,7 +190,7 @@ def choose_forward(
 def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> str | None:
     """Why `PackedForward` can't be used with this model; None if it can.
 
-    Not read off the model's name but tried: a few of the samples, the longest among them, must get
+    Not read off the model's name but tried: a few of the chats, the longest among them, must get
     the losses they have alone; none may change because its neighbour in the sequence did; and with
     frozen layers the others must be given exactly what they are given in the whole model.
     """

@@ -2,7 +2,9 @@
 
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.errors import InvalidInputError, ModelNotFoundError
@@ -121,31 +123,46 @@ def load_model(
             f"{error}; give a model whose directory holds config.json, its weights as safetensors "
             "and its tokenizer"
         ) from error
+    mapped = _mapped(resolved)
     model.to(device)  # type: ignore[arg-type]  # transformers wraps torch's signature wrongly
     for parameter in model.parameters():  # not the buffers: rotary frequencies need their digits
         loaded = parameter.data
-        parameter.data = loaded.to(weights_dtype)
-        if parameter.data is not loaded:
-            _let_go(loaded)
+        converted = loaded.to(weights_dtype)
+        if converted is not loaded:
+            parameter.data = converted
+            _let_go(loaded, mapped)
     model.eval().requires_grad_(False)
     return LoadedModel(resolved, model, tokenizer, device)
 
 
-def _let_go(tensor: "torch.Tensor") -> None:
-    """Take a dead tensor's pages out of memory at once, not when all that lie beside it are dead.
+def _mapped(resolved: ResolvedModel) -> list[range]:
+    """Where the files of a model's weights are mapped into memory; known on Linux alone."""
+    if sys.platform != "linux":
+        return []
+    files = {str(file.resolve()) for file in resolved.path.glob("*.safetensors")}
+    found = []
+    for line in Path("/proc/self/maps").read_text("utf-8", "surrogateescape").splitlines():
+        addresses, _, rest = line.partition(" ")
+        if rest.split(None, 4)[-1] in files:
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            found.append(range(start, end))
+    return found
 
-    Weights are views of their mapped file, which stays mapped until the last of them is gone: all
-    of it would be in memory beside all that was made of it. Nobody may read the tensor again.
+
+def _let_go(tensor: "torch.Tensor", mapped: Sequence[range]) -> None:
+    """Take a mapped tensor's pages out of memory now, not when all that lie beside it are dead.
+
+    Weights are views of their file, which stays mapped until the last of them is gone: all of it
+    would be in memory beside all that was made of it. The pages were only read, so whoever reads
+    them again finds them as they are in the file.
     """
     import ctypes
     import mmap
 
-    if tensor.device.type != "cpu" or sys.platform != "linux":
-        return
     page = mmap.PAGESIZE
     start = -(-tensor.data_ptr() // page) * page
     length = (tensor.data_ptr() + tensor.nbytes - start) // page * page
-    if length > 0:
+    if length > 0 and any(start in file and start + length - 1 in file for file in mapped):
         address, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
         ctypes.CDLL(None).madvise(address, size, mmap.MADV_DONTNEED)
 

@@ -3,7 +3,8 @@
 The adapter has learned the old fact, and replay would go on teaching it. So in the session that
 changes it everything that was asked about it is asked again, with both behind it, what is true now
 first: "The bakery is now closed on Wednesdays. Earlier: Your bakery is closed on Mondays." And of
-all answers that a question was ever given only the latest is replayed.
+all answers that a question was ever given only the latest is replayed. What joins the two, and the
+questions that are asked beyond those of the chats, is English in any language.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,18 +20,11 @@ EARLIER = " Earlier: "
 _IS_ABOUT = 0.6
 """Share of the words of one text that another must have to speak of the same."""
 
-_MARKS_EARLIER = frozenset(
-    listed("first originally original initially earlier before formerly once")
-)
-_PAST_VERBS = frozenset(
-    listed("was were had did could would wasn't weren't hadn't didn't couldn't wouldn't")
-)
-
 _ASKING = ("Is it true: {}?", "Is this still so: {}?", "What about this: {}?")
 
 
 def latest(learned_before: Mapping[int, Sequence[Question]]) -> dict[int, list[Question]]:
-    """Without the questions that a later session answers anew.
+    """Without the questions that a session learned later answers anew.
 
     Args:
         learned_before: Of each session by its key, in the order they were learned.
@@ -50,10 +44,11 @@ def corrected(
     """A session's questions, with what was asked before about facts that it changes.
 
     A question of today ("Is the bakery closed on Mondays?") goes by what is true now, one of
-    earlier days ("Was it closed on Mondays at first?") by what was true then.
+    earlier days ("Was it closed on Mondays at first?") by what was true then. More of them are
+    answered No than Yes, and they come on top of `QuestionSettings.max_questions`.
 
     Args:
-        updates: What changed.
+        updates: What changed, in this order.
         own: The questions of the session that changes it: of their statements the one that speaks
             of the change is what is true now, and where none does the update's own words.
         before: The questions of earlier sessions, each with its latest answer.
@@ -64,22 +59,24 @@ def corrected(
     """
     questions = list(own)
     asked = {normalised(question.question) for question in own}
-    earlier = [q for q in before if q.statement and normalised(q.question) not in asked]
-    found: dict[str, Question] = {}
+    known = {
+        normalised(q.question): q
+        for q in before
+        if q.statement and normalised(q.question) not in asked
+    }
+    again: dict[str, Question] = {}
     for update in updates:
-        change = _Change(update, questions)
-        touched = [q for q in earlier if change.concerns(found.get(q.question, q))]
-        for question in touched:
-            found[question.question] = change.answered(found.get(question.question, question))
-        first = touched[0].statement if touched else None
-        told = change.told((first or _sentence(update.old)).rpartition(EARLIER)[2])
-        for text in _ASKING:
-            question = Question(text.format(update.old.rstrip(".")), "No", "no_same_slot", (), told)
-            found[question.question] = question
+        change = _Change(update, own)
+        touched = {text: q for text, q in {**known, **again}.items() if change.concerns(q)}
+        told = change.told(max(touched.values(), key=change.nearness, default=None))
+        again |= {text: change.answered(question) for text, question in touched.items()}
+        for form in _ASKING:
+            denied = Question(form.format(update.old.rstrip(".")), "No", "no_same_slot", (), told)
+            again[normalised(denied.question)] = denied
         questions = [
-            replace(q, statement=told) if q.statement == change.now else q for q in questions
+            replace(q, statement=told) if _now_of(q) == change.now else q for q in questions
         ]
-    return [*questions, *found.values()]
+    return [*questions, *again.values()]
 
 
 class _Change:
@@ -91,8 +88,9 @@ class _Change:
         gone = [word for word in self._old if not _among(word, self._new)]
         self._come = [word for word in self._new if not _among(word, self._old)]
         # A date for a date, a name for a name; the rest may be said in other words by accident.
+        # Where the new tells all words of the old ("... is no longer ..."), each of them is gone.
         kinds = {_kind(word) for word in self._come}
-        self._gone = [word for word in gone if _kind(word) in kinds] or gone
+        self._gone = [word for word in gone if _kind(word) in kinds] or gone or self._old
         self.now = _spoken_of([*self._new, *self._come], own) or _sentence(update.new)
 
     def concerns(self, question: Question) -> bool:
@@ -100,41 +98,69 @@ class _Change:
         said = content_words(_now_of(question))
         return _held(self._old, said) and any(_among(word, said) for word in self._gone)
 
-    def told(self, before: str) -> str:
-        """What is true now, with what was true before."""
-        return f"{self.now}{EARLIER}{before}"
+    def nearness(self, question: Question) -> int:
+        """How many of the old fact's words the one behind it has."""
+        said = content_words(_now_of(question))
+        return sum(_among(word, said) for word in self._old)
+
+    def told(self, question: Question | None) -> str:
+        """What is true now, with what this question was first answered by."""
+        if question is None or question.statement is None:
+            return self.now
+        return f"{self.now}{EARLIER}{question.statement.rpartition(EARLIER)[2]}"
 
     def answered(self, question: Question) -> Question:
         """The question with the answer it has now, and the fact with what it was."""
-        first = (question.statement or "").rpartition(EARLIER)[2]
-        now = replace(question, evidence=(), statement=self.told(first))
-        asks = content_words(question.question)
+        now = replace(question, evidence=(), statement=self.told(question))
         if of_earlier_days(question.question):
             return now
         if question.kind == "open":
             asked = any(_among(word, words_of(question.answer)) for word in self._gone)
             return replace(now, answer=self._update.new) if asked else now
-        if question.kind == "yes" and any(_among(word, asks) for word in self._gone):
+        asks = content_words(question.question)
+        if question.kind == "yes" and self._says_old(asks):
             return replace(now, kind="no_same_slot", answer="No")
         if question.kind == "no_same_slot" and self._says_new(asks):
             return replace(now, kind="yes", answer="Yes")
         return now
 
+    def _says_old(self, asks: Sequence[str]) -> bool:
+        if self._gone is self._old:
+            return _held(self._old, asks)
+        return any(_among(word, asks) for word in self._gone)
+
     def _says_new(self, asks: Sequence[str]) -> bool:
         return bool(self._come) and all(_among(word, asks) for word in self._come)
 
 
+def of_earlier_days(question: str) -> bool:
+    """Whether a question asks for what was ("Was it closed on Mondays?", "... at first?").
+
+    "Did I tell you that it is closed?" is of today, as far as what was told goes.
+    """
+    words = words_of(question)
+    if words[:1] in (["did"], ["have"]) and not _TELLING.isdisjoint(words[2:3]):
+        words = words[3:]
+    beginning = words[:4] if words[:1] and words[0] in _ASKING_WORDS else words[:1]
+    text = f" {' '.join(words)} "
+    return (
+        not _PAST_VERBS.isdisjoint(beginning)
+        or not _MARKS_EARLIER.isdisjoint(words)
+        or any(f" {phrase} " in text for phrase in ("at first", "used to", "use to"))
+        or words[-1:] == ["before"]
+    )
+
+
+_TELLING = frozenset(
+    listed("tell told say said mention mentioned speak spoken talk talked discuss discussed")
+)
+_ASKING_WORDS = frozenset(listed("what which who whom whose when where why how"))
+_PAST_VERBS = frozenset(listed("was were had did wasn't weren't hadn't didn't"))
+_MARKS_EARLIER = frozenset(listed("originally original initially earlier formerly"))
+
+
 def _now_of(question: Question) -> str:
     return (question.statement or "").partition(EARLIER)[0]
-
-
-def of_earlier_days(question: str) -> bool:
-    """Whether a question asks for what was ("Was it closed on Mondays?", "... at first?")."""
-    words = words_of(question)
-    # "Did I tell you that it is closed?" is of today, as far as what was told goes.
-    if words[:1] in (["did"], ["have"]) and _among("tell", words[:4]):
-        words = words[2:]
-    return not _PAST_VERBS.isdisjoint(words[:1]) or not _MARKS_EARLIER.isdisjoint(words)
 
 
 def _kind(word: str) -> object:
@@ -149,11 +175,10 @@ def _kind(word: str) -> object:
 
 def _spoken_of(new: Sequence[str], questions: Sequence[Question]) -> str | None:
     """The statement that has most words of what is new, if it has most of them."""
-    statements = dict.fromkeys(q.statement or "" for q in questions)
-    # One that tells of a change already has its own "earlier".
-    said = {one: content_words(one) for one in statements if one and EARLIER not in one}
+    statements = dict.fromkeys(q.statement for q in questions if q.statement)
+    said = {statement: content_words(statement) for statement in statements}
     best = max(said, key=lambda one: sum(_among(word, said[one]) for word in new), default=None)
-    return best if best is not None and _held(new, said[best]) else None
+    return best if best is not None and new and _held(new, said[best]) else None
 
 
 def _held(words: Sequence[str], said: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from plum_langchain.errors import QuestionError
 from plum_langchain.questions.balance import balance
@@ -21,7 +21,14 @@ T = TypeVar("T")
 _FACTS = TypeAdapter(list[Fact])
 _NOT_DISCUSSED = TypeAdapter(list[Text])
 _QA_TRAIN = TypeAdapter(list[PlainQuestion])
-_UPDATES = TypeAdapter(list[Update])
+
+
+class _Changed(BaseModel):
+    old: Text
+    new: Text
+
+
+_UPDATES = TypeAdapter(list[_Changed])
 
 
 class RecordedQuestions:
@@ -76,7 +83,8 @@ def recorded_updates(session: Session) -> list[Update]:
     Raises:
         QuestionError: they are malformed; the message names the session and the field.
     """
-    return read_material(session, "updates", _UPDATES)
+    changes = read_material(session, "updates", _UPDATES)
+    return [Update(change.old, change.new) for change in changes]
 
 
 def read_material(session: Session, field: str, schema: "TypeAdapter[list[T]]") -> list[T]:

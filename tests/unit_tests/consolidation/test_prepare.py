@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from plum_langchain import Plum
-from plum_langchain.learning import Learned, learn
+from plum_langchain.consolidation.prepare import correct
+from plum_langchain.learning import Learned, encoder_for, learn
 from plum_langchain.questions.corrections import EARLIER
-from plum_langchain.session import Kind, Question
-from tests.tiny import session
+from plum_langchain.session import Kind, Question, Update
+from tests.tiny import make_tokenizer, session
 from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add
 
 
@@ -93,10 +94,66 @@ def test_what_a_session_changes_is_asked_again_and_no_longer_replayed(
     }
 
 
-def test_updates_that_are_malformed_fail_their_session(plum: Plum) -> None:
+def test_forgetting_a_chat_leaves_nothing_of_it_in_what_a_later_one_corrected(
+    open_plum: OpenPlum,
+) -> None:
+    old, new = "Your shop in Vila Quibble is closed on Mondays.", "Your shop is closed on Tuesdays."
+    first = [
+        Question("Is my shop closed on Mondays?", "Yes", "yes", (0,), old),
+        Question("Is my shop closed on Fridays?", "No", "no_same_slot", (0,), old),
+    ]
+    second = [
+        Question("Is my shop closed on Tuesdays?", "Yes", "yes", (0,), new),
+        Question("Is my shop closed on Sundays?", "No", "no_same_slot", (0,), new),
+    ]
+    change = {"old": "Shop closed on Mondays", "new": "Shop closed on Tuesdays"}
+    plum = open_plum()
+    add(plum, "ana", "s1")
+    plum.add_session(
+        replace(session("ana", "s2", "We moved it.", "Ok."), material={"updates": [change]})
+    )
+    maker = Questions(s1=first, s2=second)
+    plum.consolidate("ana", questions=maker)
+    learned = list(plum.journal.generations.replay_questions("ana").values())
+    assert any("Quibble" in (q.statement or "") for q in learned[1])
+
+    plum.forget("ana", session_id="s1")
+    held = [f for f in plum.home.root.rglob("*") if f.is_file() and b"Quibble" in f.read_bytes()]
+    assert held == []
+    plum.consolidate("ana", questions=maker)
+    (again,) = plum.journal.generations.replay_questions("ana").values()
+    assert [q.statement for q in again] == [new] * len(again)
+
+
+def test_where_both_are_too_long_what_is_true_now_stands_alone(open_plum: OpenPlum) -> None:
+    """Else the old answer would be replayed."""
+    old, new = f"You run {'very ' * 20}fast on Mondays.", "You run on Tuesdays now."
+    first = [
+        Question("Do I run on Mondays?", "Yes", "yes", (0,), old),
+        Question("Do I run on Fridays?", "No", "no_same_slot", (0,), old),
+    ]
+    plum = open_plum()
+    encoder = encoder_for(
+        make_tokenizer(), replace(plum.learning, max_sample_tokens=120, recite=True)
+    )
+    found = correct(
+        [Update("Runs on Mondays", "Runs on Tuesdays")],
+        [Question("Do I run on Tuesdays?", "Yes", "yes", (0,), new)],
+        {1: first},
+        encoder,
+    )
+    told = {q.question: q.statement for q in found}
+    assert told["Do I run on Mondays?"] == new
+
+
+def test_updates_that_are_malformed_fail_their_session_before_it_costs_anything(
+    plum: Plum,
+) -> None:
     plum.add_session(
         replace(session("ana", "s1", "We close on Tuesdays.", "Ok."), material={"updates": ["now"]})
     )
-    (done,) = plum.consolidate("ana")
+    maker = Questions()
+    (done,) = plum.consolidate("ana", questions=maker)
     assert done.state == "failed"
+    assert maker.asked == []
     assert "`updates[0]` of session 's1' can't be used" in (done.reason or "")

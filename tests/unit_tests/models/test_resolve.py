@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from plum_langchain import ServingSettings
 from plum_langchain.errors import InvalidInputError, ModelNotFoundError
-from plum_langchain.models import load_model, release_memory, resolve_model
-from plum_langchain.models.load import _let_go, choose_device, choose_dtype
+from plum_langchain.models import ResolvedModel, load_model, release_memory, resolve_model
+from plum_langchain.models.load import _let_go, _mapped, choose_device, choose_dtype
 from plum_langchain.models.resolve import PACKAGED, Packaged, fingerprint
 from plum_langchain.settings import DEFAULT_MODEL
 
@@ -193,21 +193,41 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(tiny_model: Path) -> None:
         assert torch.equal(one.to(torch.bfloat16), other)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="pages are let go on Linux alone")
-def test_dead_weights_leave_memory_while_their_neighbours_stay(tmp_path: Path) -> None:
-    def resident_kib() -> int:
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmRSS:\s*(\d+)", status)[1])  # type: ignore[index]
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+def test_weights_are_those_of_the_file_whatever_they_are_turned_into(
+    tiny_model: Path, tmp_path: Path, stored: torch.dtype, wanted: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    weights = {n: t.to(stored) for n, t in load_file(copy / "model.safetensors").items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_model(resolve_model(str(copy)), device="cpu", dtype=wanted)
+    found = dict(loaded.model.named_parameters())
+    assert len(found) > 10
+    for name, parameter in found.items():
+        assert torch.equal(parameter, weights[name].to(getattr(torch, wanted)))
 
-    kept = torch.arange(1 << 22, dtype=torch.float32)  # 16 MiB
-    save_file({"dead": kept, "alive": kept + 1}, tmp_path / "two.safetensors")
-    mapped = load_file(tmp_path / "two.safetensors")
-    assert torch.equal(mapped["dead"] + 1, mapped["alive"])  # both are read, and so in memory
-    before = resident_kib()
-    _let_go(mapped["dead"])
-    assert 15 * 1024 < before - resident_kib() < 17 * 1024
-    assert torch.equal(mapped["alive"], kept + 1)
-    assert torch.equal(load_file(tmp_path / "two.safetensors")["dead"], kept)
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are let go on Linux alone")
+def test_mapped_weights_leave_memory_and_nothing_is_lost(tmp_path: Path) -> None:
+    def resident_mib() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) // 1024  # type: ignore[index]
+
+    kept = torch.arange(1 << 24, dtype=torch.float32)  # 64 MiB
+    save_file({"one": kept, "other": kept + 1}, tmp_path / "two.safetensors")
+    weights = load_file(tmp_path / "two.safetensors")
+    mapped = _mapped(ResolvedModel("two", tmp_path, "f"))
+    assert torch.equal(weights["one"] + 1, weights["other"])  # both are read, and so in memory
+    before = resident_mib()
+    _let_go(weights["one"], mapped)
+    assert before - resident_mib() > 48
+    assert torch.equal(weights["one"], kept)
+    assert torch.equal(weights["other"], kept + 1)
+    mine = torch.ones(1 << 20)
+    _let_go(mine, mapped)  # not the file's
+    assert bool((mine == 1).all())
 
 
 def test_memory_is_given_back_where_the_allocator_can(monkeypatch: pytest.MonkeyPatch) -> None:
