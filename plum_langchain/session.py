@@ -79,7 +79,9 @@ class Question:
 
     `question` is in the user's voice ("Is my bakery closed on Mondays?"); `evidence` holds the
     indexes of the turns that tell the answer (empty when nothing does); `statement` is the fact
-    behind it, told to the user ("Your bakery is closed on Mondays."), where it is known.
+    behind it, told to the user ("Your bakery is closed on Mondays."), where it is known. `replaces`
+    is what was so until then, if the session says that it has changed; it is known while the
+    session is learned, and not kept.
     """
 
     question: str
@@ -87,6 +89,7 @@ class Question:
     kind: Kind
     evidence: tuple[int, ...] = ()
     statement: str | None = None
+    replaces: str | None = None
 
     @property
     def positive(self) -> bool:

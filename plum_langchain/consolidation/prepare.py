@@ -80,12 +80,16 @@ def correct(
 ) -> list[Question]:
     """The questions, and with them what was asked before about facts that the session changes.
 
-    Where what is true now is too long with what was true before, it stands alone; a question that
-    is too long all the same is left out.
+    What it changes is what came with it (`updates`), and what the maker found (`replaces`). Where
+    what is true now is too long with what was true before, it stands alone; a question that is too
+    long all the same is left out.
     """
     earlier = [q for own in latest(learned_before).values() for q in own]
+    noted = dict.fromkeys(
+        Update(q.replaces, q.statement) for q in questions if q.replaces and q.statement
+    )
     found = []
-    for question in corrected(updates, questions, earlier):
+    for question in corrected([*updates, *noted], questions, earlier):
         now = (question.statement or "").partition(EARLIER)[0] or None
         found += _short_enough([question, replace(question, statement=now)], encoder)[:1]
     return found

@@ -26,9 +26,13 @@ class OpenQuestion(BaseModel):
 
 
 class Fact(BaseModel):
-    """One atomic fact: told to the user, where it was said, and ways to ask about it."""
+    """One atomic fact: told to the user, where it was said, and ways to ask about it.
+
+    `before` is what was so until then, where the chat says that it has changed.
+    """
 
     statement: Text
+    before: Text | None = None
     said_by: Literal["user", "assistant"]
     turn: int = Field(ge=0)
     true: list[Text] = Field(min_length=1)
@@ -72,10 +76,13 @@ def questions_from_facts(
     for fact in facts:
         if fact.said_by == "assistant" and not learn_assistant:
             continue
-        where, told = (fact.turn,), fact.statement
-        questions += [Question(q, "Yes", "yes", where, told) for q in fact.true]
-        questions += [Question(q, "No", "no_same_slot", where, told) for q in fact.false]
-        questions += [Question(o.question, o.answer, "open", where, told) for o in fact.open]
+        asked: list[tuple[str, str, Kind]] = [(q, "Yes", "yes") for q in fact.true]
+        asked += [(q, "No", "no_same_slot") for q in fact.false]
+        asked += [(o.question, o.answer, "open") for o in fact.open]
+        questions += [
+            Question(*one, evidence=(fact.turn,), statement=fact.statement, replaces=fact.before)
+            for one in asked
+        ]
     return questions + never_raised(not_discussed)
 
 

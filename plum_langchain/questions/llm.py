@@ -193,7 +193,7 @@ def _why_not_said(fact: Fact, session: Session) -> str | None:
 
 
 def _checked(fact: Fact, session: Session) -> Fact | None:
-    """The fact without the open questions that the chat doesn't answer; None if it isn't said."""
+    """The fact without what the chat doesn't answer or tell; None if it isn't said."""
     if why := _why_not_said(fact, session):
         _dropped(session, fact.statement, why)
         return None
@@ -203,7 +203,11 @@ def _checked(fact: Fact, session: Session) -> Fact | None:
             answered.append(question)
         else:
             _dropped(session, question.question, f"{question.answer!r} is not in the chat")
-    return fact.model_copy(update={"open": answered})
+    before = fact.before
+    if before is not None and not answer_in_chat(before, session):
+        _dropped(session, before, "the chat doesn't say that it was so before")
+        before = None
+    return fact.model_copy(update={"open": answered, "before": before})
 
 
 def _raised_after_all(question: str, session: Session) -> bool:

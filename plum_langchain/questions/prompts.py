@@ -25,6 +25,8 @@ List its atomic facts, one thing each: what the user said about themselves, thei
 people and things around them, and what the assistant advised. Leave out small talk. For each fact:
 - "statement": one sentence told to the user: "Your bakery is closed on Mondays." For what the \
 assistant said: "I advised a nap of 20 minutes before class."
+- "before": only if the user says that it was otherwise until then, one sentence of what was so \
+before, told to the user: "Your bakery is closed on Sundays." Leave it out otherwise.
 - "said_by": "user" or "assistant", whoever said it. What the assistant said is never a fact about \
 the user.
 - "turn": the number of the turn that says it.

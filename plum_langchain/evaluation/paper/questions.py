@@ -32,7 +32,7 @@ class Once:
     """Another maker's questions, made once for each session.
 
     All experiments learn from the same questions then, even if an LLM makes them, and it is paid
-    once.
+    once. As the paper has it, none replaces what an earlier conversation told.
     """
 
     def __init__(self, maker: QuestionMaker) -> None:
@@ -48,7 +48,8 @@ class Once:
         """
         key = (session.user_id, session.session_id)
         if key not in self._made:
-            self._made[key] = list(self._maker.make(session))
+            made = self._maker.make(session)
+            self._made[key] = [replace(question, replaces=None) for question in made]
         return list(self._made[key])
 
 

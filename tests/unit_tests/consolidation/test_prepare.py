@@ -146,6 +146,25 @@ def test_where_both_are_too_long_what_is_true_now_stands_alone(open_plum: OpenPl
     assert told["Do I run on Mondays?"] == new
 
 
+def test_what_the_maker_finds_changed_is_corrected_as_well(open_plum: OpenPlum) -> None:
+    old, new = "Your shop is closed on Mondays.", "Your shop is closed on Tuesdays now."
+    first = [
+        Question("Is my shop closed on Mondays?", "Yes", "yes", (0,), old),
+        Question("Is my shop closed on Fridays?", "No", "no_same_slot", (0,), old),
+    ]
+    second = [
+        Question("Is my shop closed on Tuesdays?", "Yes", "yes", (0,), new, replaces=old),
+        Question("Is my shop closed on Sundays?", "No", "no_same_slot", (0,), new, replaces=old),
+    ]
+    plum = open_plum()
+    add(plum, "ana", "s1", "s2")
+    plum.consolidate("ana", questions=Questions(s1=first, s2=second))
+    learned = list(plum.journal.generations.replay_questions("ana").values())
+    again = {q.question: (q.answer, q.statement) for q in learned[1]}
+    assert again["Is my shop closed on Mondays?"] == ("No", f"{new}{EARLIER}{old}")
+    assert again["Is my shop closed on Tuesdays?"] == ("Yes", f"{new}{EARLIER}{old}")
+
+
 def test_updates_that_are_malformed_fail_their_session_before_it_costs_anything(
     plum: Plum,
 ) -> None:

@@ -71,6 +71,23 @@ def check(questions: list[Question]) -> Counter[str]:
     return kinds
 
 
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        ("You owned a bakery in Porto until 3:40.", "You owned a bakery in Porto until 3:40."),
+        ("Your bakery was in Braga at 7:15.", None),  # the chat doesn't say so
+        (None, None),
+    ],
+)
+def test_what_a_fact_changes_is_known_if_the_chat_says_so(
+    before: str | None, kept: str | None
+) -> None:
+    questions = LLMQuestions(model(sheet(fact(before=before)))).make(CHAT)
+    of_fact = [q for q in questions if q.statement]
+    assert of_fact
+    assert {q.replaces for q in of_fact} == {kept}
+
+
 def test_a_good_reply() -> None:
     questions = LLMQuestions(model(sheet(fact(), NAP))).make(CHAT)
     assert check(questions)["open"] == 2
