@@ -88,7 +88,7 @@ def _told(arguments: argparse.Namespace) -> str:
     names = (
         "every turn in a prompt begins with its speaker's name"
         if arguments.voice == "benchmark"
-        else 'the user is "I" in the questions and "User" in prompts, and no prompt names a speaker'
+        else 'the user is "I" in questions and "User" in prompts, and neither says who that is'
     )
     learned = (
         "the adapter learns an LLM's notes, which name the speaker and leave out what it found not "

@@ -115,4 +115,4 @@ def test_the_table_says_what_each_memory_was_told(
     assert "begins with its speaker's name" in told and "date of its session behind it" in told
     assert run(files[0], "--questions", "statements") == 0
     assert "voice: user" in (told := capsys.readouterr().out)
-    assert "no prompt names a speaker" in told and "and no dates" in told
+    assert "neither says who that is" in told and "and no dates" in told
