@@ -23,7 +23,7 @@ from plum_langchain.memories import (
     Parametric,
     Retrieval,
 )
-from plum_langchain.memories.answer import Answer, answer, whole_session
+from plum_langchain.memories.answer import Answer, answer, whole_session, whole_sessions
 from plum_langchain.memories.base import check_memory_name
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
@@ -309,7 +309,7 @@ class Plum:
         memory: str = "parametric",
         closed: bool = False,
         k: int = 3,
-        context: Session | None = None,
+        context: Session | Sequence[Session] | None = None,
     ) -> Answer:
         """Ask one question of one memory, and measure it.
 
@@ -320,7 +320,8 @@ class Plum:
                 the prompt.
             closed: Score Yes against No instead of generating text.
             k: How many exchanges retrieval and hybrid recall.
-            context: The session for memory="context".
+            context: The session for memory="context", or several: those are put in with their
+                dates.
 
         Raises:
             UnknownUserError: no chats of this user.
@@ -330,7 +331,10 @@ class Plum:
         if memory == "context":
             if context is None:
                 raise InvalidInputError("memory='context' needs context=<the session>")
-            recalled = whole_session(context)
+            if isinstance(context, Session):
+                recalled = whole_session(context)
+            else:
+                recalled = whole_sessions(context)
         else:
             recalled = self.memory_named(memory, k=k).recall(user_id, question)
         return answer(

@@ -16,8 +16,9 @@ from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
-from plum_langchain.memories.answer import Answer, whole_session
+from plum_langchain.memories.answer import Answer, whole_session, whole_sessions
 from plum_langchain.plum import Plum
+from plum_langchain.session import Session
 
 Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
 ARMS: tuple[Arm, ...] = ("floor", "context", "retrieval", "parametric", "hybrid")
@@ -104,8 +105,8 @@ def compare(
         asking: Called as questions are asked.
 
     Raises:
-        InvalidInputError: an unknown arm, "stranger" with one person, a home in use, or a session
-            too long for the arm "context".
+        InvalidInputError: an unknown arm, "stranger" with one person, a home in use, or what the
+            arm "context" reads is too long.
     """
     chosen = _checked(plum, exams, list(arms))
     if "context" in chosen:
@@ -191,10 +192,11 @@ def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
 
 
 def _check_context(plum: Plum, exams: Sequence[Exam]) -> None:
-    """Refuse sessions that don't fit into a prompt now, not after an hour of learning.
+    """Refuse what doesn't fit into a prompt now, not after an hour of learning.
 
     Raises:
-        InvalidInputError: a session is longer than the model's window, less room for an answer.
+        InvalidInputError: a session, or those that a question needs together, are longer than the
+            model's window, less room for an answer.
     """
     window = getattr(plum.engine.base.model.config, "max_position_embeddings", None)
     for exam in exams:
@@ -207,6 +209,19 @@ def _check_context(plum: Plum, exams: Sequence[Exam]) -> None:
                     f"doesn't fit into the model's window of {window} with a question; leave out "
                     "the arm 'context', or the session"
                 )
+        for needs in {question.needs for question in exam.questions if question.needs}:
+            found = whole_sessions(_sessions(exam, needs)).snippets
+            tokens = sum(plum.engine.count_tokens(snippet.text) for snippet in found)
+            if window is not None and tokens > window - _ROOM_FOR_ANSWER:
+                raise InvalidInputError(
+                    f"a question about {exam.user_id!r} needs {len(needs)} sessions with {tokens} "
+                    f"tokens, which don't fit into the model's window of {window} with it; leave "
+                    "out the arm 'context', or read fewer sessions"
+                )
+
+
+def _sessions(exam: Exam, session_ids: Sequence[str]) -> list[Session]:
+    return [session for session in exam.sessions if session.session_id in session_ids]
 
 
 def _with_k(arms: Sequence[Arm]) -> list[str]:
@@ -288,7 +303,9 @@ def answer_of(
     """One arm's answer; see `ask_each` for its arguments, and `Plum.ask` for `closed`."""
     memory, _, k = arm.partition("@")
     memory = {"floor": "none", "stranger": "parametric"}.get(memory, memory)
-    context = next(s for s in exam.sessions if s.session_id == question.session_id)
+    context: Session | list[Session] = _sessions(exam, question.needs)
+    if not question.needs:
+        context = next(s for s in exam.sessions if s.session_id == question.session_id)
     return plum.ask(
         who,
         question.question,

@@ -17,7 +17,8 @@ from plum_langchain.session import CLOSED_KINDS, Kind, Session
 class ExamQuestion:
     """One unseen question of a session, with the answer that is right.
 
-    `category` is what a benchmark that has categories of its own files it under.
+    `category` is what a benchmark that has categories of its own files it under. `needs` names all
+    sessions without which it can't be answered, where that is known and one may not be enough.
     """
 
     session_id: str
@@ -25,6 +26,7 @@ class ExamQuestion:
     answer: str
     kind: Kind
     category: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def closed(self) -> bool:

@@ -1,6 +1,7 @@
 """Asking one question of a memory and measuring what it took: `plum ask` and `plum compare`."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plum_langchain.memories.base import Recalled, Snippet, with_snippets
@@ -85,5 +86,19 @@ def answer(
 
 def whole_session(session: Session) -> Recalled:
     """A whole session as one snippet: the ceiling that "the right chat in the prompt" sets."""
+    return Recalled(snippets=(Snippet(_transcript(session), session.session_id, 0.0),))
+
+
+def whole_sessions(sessions: Sequence[Session]) -> Recalled:
+    """Several sessions as a snippet each, under its date as retrieval dates what it finds."""
+    return Recalled(
+        snippets=tuple(
+            Snippet(f"[{one.started:%d %B %Y}]\n{_transcript(one)}", one.session_id, 0.0)
+            for one in sessions
+        )
+    )
+
+
+def _transcript(session: Session) -> str:
     lines = [f"{'User' if t.role == 'user' else 'Assistant'}: {t.content}" for t in session.turns]
-    return Recalled(snippets=(Snippet("\n".join(lines), session.session_id, 0.0),))
+    return "\n".join(lines)

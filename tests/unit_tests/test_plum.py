@@ -247,6 +247,10 @@ def test_asking_with_the_session_in_the_prompt(learned: Any) -> None:
     answer = learned.ask("ana", "And my zebra?", memory="context", context=context)
     assert answer.sources == ("User: My zebra is called Quibblewort.\nAssistant: Nice.",)
     assert answer.generation is None
+    both = [context, learned.journal.sessions.get("ana", "s1")]
+    sources = learned.ask("ana", "And my zebra?", memory="context", context=both).sources
+    assert sources[0] == f"[{context.started:%d %B %Y}]\n{answer.sources[0]}"
+    assert len(sources) == 2
     with pytest.raises(InvalidInputError, match=r"needs context=<the session>"):
         learned.ask("ana", "And my zebra?", memory="context")
 

@@ -74,9 +74,12 @@ def read_dialogues(
         about: Whose questions are asked, and whose observations are there to learn from: those of
             the user, of the other speaker, or both. A question is of the one it names; if it names
             both it is the user's, and if it names nobody, of whoever tells the answer.
-        voice: Questions as the benchmark has them, which name the user ("When did Ana ...?"), or
-            as the user would ask ("When did I ...?"). One that names the other speaker stays as it
-            is.
+        voice: "benchmark": questions as the benchmark has them, which name the user ("When did Ana
+            ...?"), about turns that begin with the name of who says them, as in its own prompts;
+            else nothing that is retrieved would tell who Ana is. Made for `ObservationQuestions`:
+            `StatementQuestions` would take the name for a part of the sentence. "user": questions
+            as the user would ask ("When did I ...?"), save those that name the other speaker, and
+            turns without names.
 
     Raises:
         MissingFileError: a path can't be read.
@@ -210,7 +213,8 @@ class _Dialogue:
                 f"{self.where}: no question of `qa` can be asked with {len(talks)} of "
                 f"{len(self.talks)} sessions and about={about!r}; read more sessions, or about both"
             )
-        return Exam(self._user_id, tuple(self._session(talk, about) for talk in talks), asked)
+        sessions = tuple(self._session(talk, about, voice) for talk in talks)
+        return Exam(self._user_id, sessions, asked)
 
     @property
     def _user_id(self) -> str:
@@ -257,12 +261,12 @@ class _Dialogue:
                 "correct it"
             ) from error
 
-    def _session(self, talk: _Talk, about: Whose) -> Session:
+    def _session(self, talk: _Talk, about: Whose, voice: Voice) -> Session:
         return Session(
             user_id=self._user_id,
             session_id=f"session_{talk.number}",
             turns=tuple(
-                Turn("user" if turn.speaker == self.user else "assistant", _content(turn))
+                Turn("user" if turn.speaker == self.user else "assistant", _content(turn, voice))
                 for turn in talk.turns
             ),
             started=talk.when,
@@ -310,20 +314,23 @@ class _Dialogue:
                 f"{self.where}: `qa` asks {asked.question!r} without an `answer`; add it, or "
                 "category 5 if there is none"
             )
+        needs = sorted(self._needs(asked))
         question = asked.question
         if voice == "user" and not _names(question, self.other):
             question = asked_by(self.user, question)
         return ExamQuestion(
-            session_id=f"session_{max(self._needs(asked))}",
+            session_id=f"session_{max(needs)}",
             question=question,
             answer=UNKNOWN_ANSWER if adversarial else answer,
             kind="open_unknown" if adversarial else "open",
             category=category,
+            needs=tuple(f"session_{number}" for number in needs),
         )
 
 
-def _content(turn: _Turn) -> str:
-    return f"{turn.text}\nI shared {turn.blip_caption}." if turn.blip_caption else turn.text
+def _content(turn: _Turn, voice: Voice) -> str:
+    text = f"{turn.text}\nI shared {turn.blip_caption}." if turn.blip_caption else turn.text
+    return f"{turn.speaker}: {text}" if voice == "benchmark" else text
 
 
 def _turn_ids(evidence: str | list[str]) -> list[str]:

@@ -2,8 +2,13 @@
 
 An observation is one sentence about one speaker, who is named in it. The benchmark's questions
 name them too, so it is asked about and told back as it stands, in the third person. Its questions
-themselves (`qa`) are never trained on.
+themselves (`qa`) are never trained on. What is told back ends with the date of its session, which
+retrieval reads above every exchange: without it, nobody who learned "Ana moved last week" could say
+when that was.
 """
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -66,4 +71,22 @@ class ObservationQuestions:
         # about as never raised, or be put in for another value.
         said = [turn.content for turn in session.turns] + [one.statement for one in noted]
         chat = Chat(said, {one.said_by: one.name for one in noted})
-        return self._maker.about(statements[:MAX_STATEMENTS], chat, session.session_id)
+        made = self._maker.about(statements[:MAX_STATEMENTS], chat, session.session_id)
+        return _dated(made, session)
+
+
+def _dated(made: Sequence[Question], session: Session) -> list[Question]:
+    """With the date in what is told back and not in what is asked, as nobody asks by it."""
+    date = f"{session.started:%d %B %Y}"  # written as retrieval writes it
+
+    def dated(told: str) -> str:
+        return f"{told.removesuffix('.')} (said on {date})."
+
+    return [
+        replace(
+            one,
+            answer=dated(one.answer) if one.kind == "open" else one.answer,
+            statement=None if one.statement is None else dated(one.statement),
+        )
+        for one in made
+    ]

@@ -88,14 +88,19 @@ def _stems(text: str) -> list[str]:
 
 
 def by_category(answers: Sequence[Graded]) -> dict[str, CategoryScore]:
-    """The scores of an arm's answers in each category that was asked, and in "all" of them."""
+    """The scores of an arm's answers in each category that was asked, and in "all" but one.
+
+    The adversarial ones stay out of "all": what counts there is a sentence that an adapter is
+    taught and no other memory.
+    """
     found: dict[str, CategoryScore] = {}
     for category in CATEGORIES.values():
         theirs = [answer for answer in answers if answer.category == category]
         if theirs:
             found[category] = _scored(theirs)
-    if answers:
-        found["all"] = _scored(answers)
+    answerable = [answer for answer in answers if answer.category != "adversarial"]
+    if answerable:
+        found["all"] = _scored(answerable)
     return found
 
 
@@ -120,17 +125,23 @@ def _interval(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def to_markdown(answers: Mapping[str, Sequence[Graded]]) -> str:
-    """One table: a row for each arm of `Comparison.answers`, two columns for each category."""
+    """One table: a row for each arm of `Comparison.answers`, two columns for each category.
+
+    Behind "all", which is all that have an answer, the adversarial questions have a column.
+    """
     arms = {arm: by_category(graded) for arm, graded in answers.items()}
     asked = {name: one.n for scores in arms.values() for name, one in scores.items()}
-    shown = [name for name in (*CATEGORIES.values(), "all") if name in asked]
+    answerable = [name for name in CATEGORIES.values() if name != "adversarial"]
+    shown = [name for name in (*answerable, "all", "adversarial") if name in asked]
     header = ["arm"]
     for name in shown:
         if name == "adversarial":
             header.append(f"{name} (n={asked[name]}): says it was never told")
         else:
             header += [f"{name} (n={asked[name]}): F1", "contained"]
-    header += ["95% of all F1", "prompt tokens"]
+        if name == "all":
+            header.append("95% of all F1")
+    header.append("prompt tokens")
     rows = [header, ["---"] * len(header)]
     rows += [_row(arm, graded, arms[arm], shown) for arm, graded in answers.items() if graded]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -145,7 +156,8 @@ def _row(
         cells.append(f"{100 * scores[name].f1:.1f}")
         if name != "adversarial":
             cells.append(percent(scores[name].contained))
-    low, high = scores["all"].f1_ci95
-    cells.append(f"{100 * low:.1f}-{100 * high:.1f}")
+        if name == "all":
+            low, high = scores[name].f1_ci95
+            cells.append(f"{100 * low:.1f}-{100 * high:.1f}")
     cells.append(f"{summarise(graded).prompt_tokens_per_answer:.0f}")
     return cells

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from plum_langchain.errors import BrokenRecordError, InvalidInputError, MissingFileError
-from plum_langchain.evaluation import ARMS, Comparison, compare, read_exams
+from plum_langchain.evaluation import ARMS, Comparison, Exam, ExamQuestion, compare, read_exams
 from plum_langchain.evaluation.picture import _retention, draw
 from plum_langchain.evaluation.report import to_json, to_markdown, to_samples, to_table
+from plum_langchain.session import Session, Turn
 from plum_langchain.settings import QuestionSettings
 from tests.tiny import CHATS, records
 
@@ -282,6 +283,19 @@ def test_a_session_longer_than_the_window_is_refused_before_anything_is_learned(
     plum = open_plum()
     with pytest.raises(InvalidInputError, match="leave out the arm 'context'"):
         compare(plum, read_exams([path]), arms=["context", "parametric"])
+    assert plum.status()["users"] == []
+
+
+def test_so_are_sessions_that_are_too_long_together(open_plum: Callable[..., Any]) -> None:
+    plum = open_plum()
+    said = (Turn("user", "word " * 1_000),)
+    sessions = tuple(Session("ana", name, said) for name in ("s1", "s2", "s3"))
+    needs = ("s1", "s3")
+    exam = Exam("ana", sessions, (ExamQuestion("s3", "Who?", "Rui", "open", needs=needs),))
+    window = plum.engine.base.model.config
+    window.max_position_embeddings = 1 + 512 + plum.engine.count_tokens(said[0].content) * 3 // 2
+    with pytest.raises(InvalidInputError, match=r"needs 2 sessions with .* read fewer sessions"):
+        compare(plum, [exam], arms=["context"])
     assert plum.status()["users"] == []
 
 

@@ -18,6 +18,7 @@ from plum_langchain.errors import (
     QuestionError,
 )
 from plum_langchain.evaluation import Exam, Graded, compare
+from plum_langchain.evaluation.compare import answer_of
 from plum_langchain.evaluation.locomo import (
     CATEGORIES,
     ObservationQuestions,
@@ -27,7 +28,7 @@ from plum_langchain.evaluation.locomo import (
     to_markdown,
 )
 from plum_langchain.evaluation.locomo.porter import stem
-from plum_langchain.questions import QuestionMaker
+from plum_langchain.questions import QuestionMaker, StatementQuestions
 from plum_langchain.questions.persons import told_of
 from plum_langchain.questions.topics import THEMES
 from plum_langchain.session import UNKNOWN_ANSWER, Turn
@@ -122,8 +123,8 @@ def test_one_speaker_is_the_user_and_the_other_the_assistant(file: Path) -> None
     assert {s.user_id for s in exam.sessions} == {"26:Ines"}
     second = exam.sessions[1]
     assert [(t.role, t.content) for t in second.turns] == [
-        ("assistant", "Look at this!\nI shared a photo of a red kite."),
-        ("user", "Lovely. I grew up in Braga, where everyone has one."),
+        ("assistant", "Owen: Look at this!\nI shared a photo of a red kite."),
+        ("user", "Ines: Lovely. I grew up in Braga, where everyone has one."),
     ]
     for speaker in ("second", "Owen"):
         other = read(file, speaker=speaker)
@@ -144,6 +145,10 @@ def test_questions_have_their_category_and_what_is_right(file: Path) -> None:
         QA[8]["question"]: ("open-domain", "musical", "open", "session_10"),
     }
     assert not any(question.closed for question in exam.questions)
+    needs = {q.question: q.needs for q in exam.questions}
+    assert needs[QA[0]["question"]] == ("session_1",)
+    assert needs[QA[2]["question"]] == ("session_1", "session_2")
+    assert needs[QA[8]["question"]] == ("session_1", "session_2", "session_10")
 
 
 def test_questions_are_asked_whose_evidence_was_read(file: Path) -> None:
@@ -188,10 +193,12 @@ def test_questions_about_the_other_speaker_are_the_callers_choice(file: Path) ->
 
 
 def test_questions_can_be_put_in_the_users_voice(file: Path) -> None:
-    told = [q.question for q in read(file, about="both", voice="user").questions]
+    exam = read(file, about="both", voice="user")
+    told = [q.question for q in exam.questions]
     assert told[0] == "What instrument do I play?"
     assert told[4] == "What does my kite look like?"
     assert told[5:8] == [q["question"] for q in QA[5:8]]  # about Owen, both, nobody
+    assert exam.sessions[0].turns[0].content.startswith("I play the cello.")  # no name before it
 
 
 def test_nothing_of_the_exam_is_in_what_is_learned(file: Path) -> None:
@@ -200,6 +207,31 @@ def test_nothing_of_the_exam_is_in_what_is_learned(file: Path) -> None:
         learned = json.dumps(asdict(session), default=str)
         assert not any(q.question in learned for q in exam.questions)
         assert set(session.material) == {"observations"}
+
+
+def test_nothing_of_the_exam_is_in_the_questions_that_are_made(tmp_path: Path) -> None:
+    """What is asked, what is right and who said where: none of it is said in the sessions here."""
+    qa = [
+        asked("Which zeppelin did Ines board in session_1?", 4, ["D1:1"], "the quagga"),
+        asked("Did Owen sell a zeppelin?", 1, ["D1:2", "D2:1"], "quagga, zeppelin"),
+        asked("Why did Ines paint the zeppelin?", 5, ["D1:1"]),
+        *QA,
+    ]
+    noted = {
+        "session_2_observation": {"Ines": [["Ines grew up in Braga.", "D2:2"]]},
+        "session_10_observation": {"Owen": [["Owen has his tap repaired on Friday.", "D10:2"]]},
+    }
+    path = write(tmp_path / "26.json", dialogue(qa=qa, **noted))
+    makers = {"benchmark": ObservationQuestions(ALL), "user": StatementQuestions(ALL)}
+    for voice, maker in makers.items():
+        exam = read(path, about="both", voice=voice)
+        made = [q for session in exam.sessions for q in maker.make(session)]
+        assert made
+        texts = [text for q in made for text in (q.question, q.answer, q.statement or "")]
+        learned = "\n".join(texts).casefold()
+        assert not any(hidden in learned for hidden in ("zeppelin", "quagga"))
+        assert not any(q["question"].casefold() in learned for q in qa)
+        assert not any(q.question.casefold() in learned for q in exam.questions)
 
 
 def test_the_published_file_and_directories_are_read_too(file: Path, tmp_path: Path) -> None:
@@ -288,12 +320,14 @@ def test_observations_are_asked_about_in_balance_and_told_back_as_they_stand(fil
     assert counted[False, True] == counted[False, False] > 0
     by_question = {q.question: q for q in made}
     told = by_question["Did I tell you that Ines plays the cello?"]
-    assert (told.answer, told.statement, told.evidence) == ("Yes", "Ines plays the cello.", (0,))
+    dated = "Ines plays the cello (said on 02 March 2021)."
+    assert (told.answer, told.statement, told.evidence) == ("Yes", dated, (0,))
     open_one = by_question["What do you know about Ines and the cello?"]
-    assert open_one.answer == "Ines plays the cello."
+    assert open_one.answer == dated
     assert {q.statement for q in made if q.statement} == {
-        "Ines plays the cello.", "Ines relocated to Porto in 2019 with three cats.",
+        dated, "Ines relocated to Porto in 2019 with three cats (said on 02 March 2021).",
     }  # fmt: skip
+    assert not any("said on" in q.question for q in made)
     assert made == maker.make(read(file).sessions[0])
 
 
@@ -336,7 +370,7 @@ def test_the_form_of_a_question_does_not_give_its_answer_away(file: Path) -> Non
 
 def test_the_other_speakers_observations_are_told_by_the_other(file: Path) -> None:
     session = read(file, about="both").sessions[0]
-    told = "I told you: Owen never learned an instrument."
+    told = "I told you: Owen never learned an instrument (said on 02 March 2021)."
     assert told in {q.statement for q in ObservationQuestions(ALL).make(session)}
     alone = ObservationQuestions(replace(ALL, learn_assistant=False)).make(session)
     assert told not in {q.statement for q in alone}
@@ -440,9 +474,18 @@ def test_categories_are_kept_apart() -> None:
     assert (single.f1, single.contained, single.n) == (0.5, 0.5, 2)
     assert single.f1_ci95 == (0.0, 1.0)
     assert (found["adversarial"].f1, found["adversarial"].contained) == (1.0, None)
-    assert found["all"].f1 == pytest.approx((1 + 0 + 2 / 3 + 1) / 4)
-    assert found["all"].contained == pytest.approx(2 / 3)  # of those with an answer
+    assert found["all"].f1 == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert found["all"].contained == pytest.approx(2 / 3)
+    assert found["all"].n == 3
     assert by_category([]) == {}
+
+
+def test_saying_that_it_was_never_told_adds_nothing_to_all() -> None:
+    """An adapter is taught the sentence that counts, and the other memories aren't."""
+    taught = graded("adversarial", UNKNOWN_ANSWER, UNKNOWN_ANSWER, True)
+    assert by_category([*ANSWERS, taught] * 5)["all"] == by_category(ANSWERS * 5)["all"]
+    assert list(by_category([taught])) == ["adversarial"]
+    assert to_markdown({"floor": [taught]}).splitlines()[2].endswith("| 100.0 | 30 |")
 
 
 def test_the_table_has_a_row_for_each_arm() -> None:
@@ -456,7 +499,9 @@ def test_the_table_has_a_row_for_each_arm() -> None:
     assert header[3:5] == ["single-hop (n=2): F1", "contained"]
     assert floor[0] == "floor (no memory)" and retrieval[0] == "retrieval (Chroma), k=3"
     assert floor[3:5] == ["50.0", "50%"] and retrieval[3:5] == ["100.0", "100%"]
-    assert header[5].startswith("adversarial (n=1)") and floor[5] == "100.0"
+    assert header[5] == "all (n=3): F1" and floor[5] == "55.6"
+    assert header[7] == "95% of all F1" and retrieval[7] == "100.0-100.0"
+    assert header[8].startswith("adversarial (n=1)") and floor[8] == "100.0"
     assert floor[-1] == "30"
 
 
@@ -467,4 +512,15 @@ def test_the_arms_of_a_comparison_are_asked(file: Path, open_plum: Callable[...,
     assert [a.category for a in found.answers["floor"]] == [q.category for q in exam.questions]
     assert {a.category for a in found.answers["floor"]} == set(CATEGORIES.values())
     assert found.about["question_maker"] == "observations"
-    assert by_category(found.answers["floor"])["all"].n == len(exam.questions)
+    assert by_category(found.answers["floor"])["all"].n == len(exam.questions) - 1
+
+
+def test_every_session_with_evidence_is_context(file: Path, open_plum: Callable[..., Any]) -> None:
+    plum = open_plum()
+    exam = read(file)
+    for session in exam.sessions:
+        plum.add_session(session)
+    multi_hop = next(q for q in exam.questions if q.category == "multi-hop")
+    first, second = answer_of(plum, exam, exam.user_id, multi_hop, "context", closed=False).sources
+    assert first.startswith("[02 March 2021]\nUser: Ines: I play the cello.")
+    assert second.startswith("[20 May 2023]\nAssistant: Owen: Look at this!")
