@@ -1,6 +1,7 @@
 """The paper's experiments as data, their file of results, and the table beside the paper's."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plum_langchain.errors import BrokenRecordError, InvalidInputError
+from plum_langchain.errors import BrokenRecordError, BusyError, InvalidInputError
 from plum_langchain.evaluation.paper import (
     EXPERIMENTS,
     PAPER,
@@ -127,6 +128,47 @@ def test_a_line_that_was_not_written_to_its_end_is_cut_off(tmp_path: Path) -> No
     results.add({"kind": "result", "run": "b", "found": 2})
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(r["run"], r["found"]) for r in records] == [("a", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize("torn", ["{", '{"kind": "result", "run": "a", "fou'])
+def test_a_first_line_that_was_not_written_to_its_end_is_cut_off(
+    tmp_path: Path, torn: str
+) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text(torn)
+    results = Results(out)
+    assert results.result("a") is None and out.read_text() == torn  # reading changes nothing
+    for run in ("a", "b"):
+        results.add({"kind": "result", "run": run})
+    assert [json.loads(line)["run"] for line in out.read_text().splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"kind": "result", "ru'])
+def test_what_another_process_wrote_is_not_written_over(tmp_path: Path, torn: str) -> None:
+    out = tmp_path / "out.jsonl"
+    Results(out).add({"kind": "result", "run": "a"})
+    with out.open("a") as file:
+        file.write(torn)
+    ours, theirs = Results(out), Results(out)
+    theirs.add({"kind": "result", "run": "b", "found": "in hours"})
+    written = out.read_bytes()
+    with pytest.raises(BusyError, match=r"another one has changed it.*start this one again"):
+        ours.add({"kind": "result", "run": "c"})
+    assert out.read_bytes() == written
+    theirs.add({"kind": "result", "run": "d"})
+    assert [json.loads(line)["run"] for line in out.read_text().splitlines()] == ["a", "b", "d"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked")
+def test_one_process_at_a_time_may_run(tmp_path: Path) -> None:
+    ours, theirs = Results(tmp_path / "out.jsonl"), Results(tmp_path / "out.jsonl")
+    with ours.alone():
+        with pytest.raises(BusyError, match=r"written by another process.*name another file"):
+            with theirs.alone():
+                raise AssertionError("two at once")
+        ours.add({"kind": "result", "run": "a"})
+    with theirs.alone():
+        pass
 
 
 @pytest.mark.parametrize("text", ["no JSON at all", "no JSON\n", '{"user": "ana"}\n', "[]\n"])
