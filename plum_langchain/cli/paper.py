@@ -129,7 +129,7 @@ def _setup(
     questions: str,
     asked: "QuestionSettings",
 ) -> "Setup":
-    from plum_langchain.evaluation.paper import PAPER, Setup
+    from plum_langchain.evaluation.paper import BASE, Setup
     from plum_langchain.plum import Plum
     from plum_langchain.questions import question_maker
 
@@ -143,7 +143,7 @@ def _setup(
         )
 
     with tempfile.TemporaryDirectory(prefix="plum-paper-") as home:
-        plum = open_plum(Path(home), PAPER)
+        plum = open_plum(Path(home), BASE)
         try:
             model = plum.resolved()
         finally:
@@ -155,7 +155,7 @@ def _setup(
         question_settings=asked,
         open_plum=open_plum,
         homes=Path(f"{out}.homes"),
-        base=replace(PAPER, seed=asked.seed, packed=options.packed),
+        base=replace(BASE, seed=asked.seed, packed=options.packed),
     )
 
 

@@ -10,7 +10,7 @@ from plum_langchain.evaluation.paper.runs import Setup
 from plum_langchain.evaluation.report import markdown_row, percent
 
 SECONDS_PER_SESSION_EPOCH = 24
-"""Of 100 questions as `PAPER` trains them, with SmolLM2-135M-Instruct on two cores of an AMD EPYC:
+"""Of 100 questions as `BASE` trains them, with SmolLM2-135M-Instruct on two cores of an AMD EPYC:
 242 s for ten (docs/performance.md, the row `plain`). A guess for anything else."""
 
 _COLUMNS = (

@@ -27,7 +27,7 @@ from plum_langchain.evaluation.everyday import neutral_loss
 from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.metrics import Summary, summarise
 from plum_langchain.evaluation.paper import arrange
-from plum_langchain.evaluation.paper.experiments import PAPER, Experiment
+from plum_langchain.evaluation.paper.experiments import BASE, Experiment
 from plum_langchain.evaluation.paper.questions import Once, Rearranged, changed
 from plum_langchain.evaluation.paper.results import Record, Results, digest
 from plum_langchain.models import ResolvedModel
@@ -60,7 +60,7 @@ class Setup:
         question_settings: QuestionSettings,
         open_plum: Callable[[Path, LearningSettings], Plum],
         homes: Path,
-        base: LearningSettings = PAPER,
+        base: LearningSettings = BASE,
     ) -> None:
         self.exams = [arrange.without_updates(exam) for exam in exams]
         self.model = model
