@@ -1,8 +1,8 @@
 """Question makers that change one thing about another maker's questions.
 
 Whatever is changed, the rest stands as it was and where it was: the same positives in every
-experiment on negatives, and as many negatives of each form. So two rows of the table differ in
-what they say they differ in.
+experiment on negatives, and as many negatives of each form. Where questions are only left out, as
+for another balance, there are fewer to learn and so fewer steps; the table tells how many.
 """
 
 import random
@@ -25,7 +25,7 @@ from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
 Change = Callable[[Session, list[Question], random.Random], list[Question]]
 
 _A_QUARTER_MORE = 1.25
-"""Of one kind than of the other: PLUM's imbalance (arXiv 2411.13405, section 5)."""
+"""Of one kind than of the other: PLUM's imbalance (arXiv 2411.13405)."""
 
 
 class Once:

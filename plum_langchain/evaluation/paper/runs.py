@@ -37,6 +37,9 @@ from plum_langchain.questions.text import words_of
 from plum_langchain.session import Session, SessionState
 from plum_langchain.settings import LearningSettings, QuestionSettings
 
+_FIRST_WORD_TOKENS = 4
+"""Enough for a reply's first word, with a mark or a line break before it."""
+
 
 class Setup:
     """What the experiments have in common.
@@ -189,14 +192,22 @@ def _said_right(
 ) -> tuple[int, int] | None:
     """How many closed questions are answered right in the reply itself, and of how many.
 
-    As the paper has it, whose plain cross-entropy is right of fewer than half: a reply that is
-    neither Yes nor No is wrong.
+    As we read the paper, since its plain cross-entropy is right of fewer than half: a reply that is
+    neither Yes nor No is wrong. A word is enough of it.
     """
     right = asked = 0
     for exam in exams:
         closed = [question for question in exam.questions if question.closed]
         for number, question in enumerate(closed, start=1):
-            given = answer_of(plum, exam, exam.user_id, question, arm, closed=False)
+            given = answer_of(
+                plum,
+                exam,
+                exam.user_id,
+                question,
+                arm,
+                closed=False,
+                max_new_tokens=_FIRST_WORD_TOKENS,
+            )
             right += words_of(given.text)[:1] == ["yes" if question.kind == "yes" else "no"]
             if calls.asking is not None:
                 calls.asking(Asking(exam.user_id, f"{arm}, in its own words", number, len(closed)))
@@ -223,6 +234,7 @@ def _learned(result: Consolidated) -> dict[str, Any]:
         "seconds": result.seconds,
         "questions": result.questions,
         "epochs": result.metrics.get("epochs"),
+        "steps": result.metrics.get("steps"),
         "recalled": result.metrics.get("recalled"),
     }
 
@@ -240,6 +252,7 @@ def _learned_before(plum: Plum, session: Session) -> dict[str, Any]:
         "seconds": None,
         "questions": metrics.get("questions", 0),
         "epochs": metrics.get("epochs"),
+        "steps": metrics.get("steps"),
         "recalled": metrics.get("recalled"),
     }
 

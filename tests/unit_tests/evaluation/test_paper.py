@@ -196,8 +196,8 @@ def test_the_table_has_the_papers_number_beside_ours(set_up: Callable[..., Setup
         "people": {"ana": 1, "bo": 1},
         "trainings": 2,
         "sessions": [
-            {"user": "ana", "state": "learned", "recalled": 0.985, "seconds": 241.6},
-            {"user": "bo", "state": "failed", "recalled": None, "seconds": 0.1},
+            {"user": "ana", "state": "learned", "recalled": 0.985, "seconds": 241.6, "steps": 130},
+            {"user": "bo", "state": "failed", "recalled": None, "seconds": 0.1, "steps": None},
         ],
         "machine": {"processor": "EPYC", "cores": 2},
     }
@@ -221,5 +221,6 @@ def test_the_table_has_the_papers_number_beside_ours(set_up: Callable[..., Setup
     assert (ours["yes"], ours["no, same slot"], ours["open"]) == ("75%", "12%", "-")
     assert (ours["loss of neutral text"], ours["own questions recalled"]) == ("3.456", "0.98")
     assert (ours["sessions learned"], ours["s a session"]) == ("1 of 2", "242")
+    assert ours["steps a session"] == "130"
     assert "ana (1 sessions), bo (1 sessions)" in text and "EPYC (2 cores)" in text
     assert "at most 4 a session" in text and "seed 0" in text

@@ -96,7 +96,9 @@ def test_a_reply_counts_by_its_first_word(
     def scripted(self: Plum, user_id: str, question: str, **options: Any) -> Any:
         given = ask(self, user_id, question, **options)
         if options["closed"] or kinds[question] == "open":
+            assert options["max_new_tokens"] == 96
             return given
+        assert options["max_new_tokens"] == 4  # a word is enough
         text = "Yesterday you said so." if user_id == "bo" else replies[kinds[question]]
         return replace(given, text=text)
 
