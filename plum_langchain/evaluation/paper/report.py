@@ -34,30 +34,31 @@ _COLUMNS = (
 
 _NOTES = (
     "The paper's numbers (Magister et al., arXiv 2411.13405) are the share right of about 200 "
-    "questions about 100 conversations, answered by Llama 3 8B Instruct, good to about 2.7 points; "
-    "where it reports no number, its words are given, or a dash. Ours are of the model named above "
-    "and of as many sessions and questions as two columns of the table say, of one seed, with a "
-    "learning rate of our own; as in the paper nothing of earlier sessions is replayed, but for the "
-    "rows that say so: compare the rows of one column with each other, and between the columns only "
-    "which row is above which.",
+    "questions about 100 conversations, answered by Llama 3 8B Instruct, good to about 2.7 "
+    "points; where it reports no number, its words are given, or a dash. Ours are of the model "
+    "named above and of as many sessions and questions as two columns of the table say, of one "
+    "seed, with a learning rate of our own; as in the paper nothing of earlier sessions is "
+    "replayed, but for the rows that say so: compare the rows of one column with each other, and "
+    "between the columns only which row is above which.",
     "Rows may differ in how much they train as well: where questions are left out there are fewer "
     "steps a session, where batches hold replayed ones there are more, and all sessions in one "
     "training fill their batches better. The column of steps tells by how much.",
-    "As said: the share right of the questions answered Yes or No, by the first word of the reply; "
-    "a reply that begins with neither is wrong. This is how we read the paper's numbers, since its "
-    "plain cross-entropy is right of fewer than half; so it is the column to hold beside them. "
-    "Scored: the mean of the shares right among questions answered Yes and among those answered No, "
-    "decided by the probability of Yes against No, with a bootstrap interval over questions; a "
-    "guess is right of half of them.",
+    "As said: the share right of the questions answered Yes or No, by the first word of the "
+    "reply; a reply that begins with neither is wrong. This is how we read the paper's numbers, "
+    "since its plain cross-entropy is right of fewer than half; so it is the column to hold "
+    "beside them. Scored: the mean of the shares right among questions answered Yes and among "
+    "those answered No, decided by the probability of Yes against No, with a bootstrap interval "
+    "over questions; a guess is right of half of them.",
     "The loss of neutral text (nats a token, lower is better) stands for the paper's MMLU (65.65 "
     "before, 64.93 after) and ARC-C (59.39, 58.45), and for its incoherent text at 20 epochs. Own "
     "questions recalled: the share of a session's training questions whose answers were known at "
     "the end of its training; the paper finds conversations that are never learned.",
     "Without a system prompt of ours the chat template may put in one of the model's own, as "
-    "SmolLM2's does. The retrieval memory here holds exchanges: the paper's 86.5% are of three whole "
-    "conversations in the prompt, and its Q/A-RAG (83.5%) has no row. The numbers of `stream` are about the first half of its sessions, "
-    "asked after the last; the people are one user there, and where two of them contradict each "
-    "other, what was learned later is held against the first half.",
+    "SmolLM2's does. The retrieval memory here holds exchanges: the paper's 86.5% are of three "
+    "whole conversations in the prompt, and its Q/A-RAG (83.5%) has no row. The numbers of "
+    "`stream` are about the first half of its sessions, asked after the last; the people are one "
+    "user there, and where two of them contradict each other, what was learned later is held "
+    "against the first half.",
 )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from plum_langchain import __version__
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation.compare import (
     HEADLINE_RETRIEVAL,
@@ -67,7 +68,7 @@ class Setup:
     ) -> None:
         self.exams = [arrange.without_updates(exam) for exam in exams]
         self.model = model
-        self.maker = Once(maker)
+        self.maker = Once(maker, asdict(question_settings))
         self.question_settings = question_settings
         self.open_plum = open_plum
         self.homes = homes
@@ -82,9 +83,16 @@ class Setup:
         )
 
     def run(self, experiment: Experiment) -> str:
-        """What stands for this experiment on these chats, questions, settings and weights."""
+        """What stands for this experiment on these chats, questions, settings and weights.
+
+        What it learns of a session is no part of it, for that is in the file (`Once`).
+        """
         return digest(
+            __version__,
             experiment.name,
+            experiment.questions,
+            experiment.order,
+            experiment.arm,
             self.model.fingerprint,
             asdict(experiment.settings(self.base)),
             self.maker.name,
@@ -124,7 +132,9 @@ def run_experiment(
     run = setup.run(experiment)
     found = results.result(run)
     if found is not None:
+        _let_go(experiment, setup, run)  # it may have been interrupted before it could
         return found
+    setup.maker.keep_in(results)
     calls = _Callbacks(learning, asking)
     if experiment.order == "stream":
         record = _stream(experiment, setup, results, run, calls)
@@ -144,12 +154,11 @@ def run_experiment(
         "maker": setup.maker.name,
         "learning": asdict(experiment.settings(setup.base)),
         "questions": asdict(setup.question_settings),
+        "version": __version__,
         "machine": machine(),
     }
     results.add(result)
-    shutil.rmtree(_home_of(experiment, setup, run), ignore_errors=True)
-    with contextlib.suppress(OSError):  # another stream's is still there, or there was none
-        setup.homes.rmdir()
+    _let_go(experiment, setup, run)
     return result
 
 
@@ -276,6 +285,13 @@ def _found(
 
 def _home_of(experiment: Experiment, setup: Setup, run: str) -> Path:
     return setup.homes / f"{experiment.name}-{run}"
+
+
+def _let_go(experiment: Experiment, setup: Setup, run: str) -> None:
+    """Of a stream that is through: its home is needed no more."""
+    shutil.rmtree(_home_of(experiment, setup, run), ignore_errors=True)
+    with contextlib.suppress(OSError):  # another stream's is still there, or there was none
+        setup.homes.rmdir()
 
 
 def _stream(
