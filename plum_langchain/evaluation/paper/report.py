@@ -93,6 +93,8 @@ def estimate(
     exams: Sequence[Exam],
     done: Mapping[str, bool],
     max_questions: int | None,
+    *,
+    packed: bool = False,
 ) -> str:
     """What is still to be run, and about how long it may take, in a sentence or two.
 
@@ -101,17 +103,19 @@ def estimate(
         exams: On whose sessions.
         done: By name, whether its result is there.
         max_questions: Of a session; where there is no bound, the estimate is for 100.
+        packed: Whether batches are packed, which takes less than was measured.
     """
     left = [e for e in experiments if not done.get(e.name)]
     trainings = sum(e.trainings(exams) for e in left)
     epochs = sum(e.session_epochs(exams) for e in left)
     questions = max_questions or 100
     each = SECONDS_PER_SESSION_EPOCH * questions / 100
+    most, how = ("at most", "; packed, it takes less") if packed else ("about", ", not packed")
     return (
         f"To be run: {len(left)} of {len(experiments)} experiments with {trainings} trainings, in "
-        f"which a session's questions are gone through {epochs} times. At {each:.0f} s each "
-        f"({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC, not packed) "
-        f"that is about {epochs * each / 3600:.1f} hours; asking comes on top."
+        f"which a session's questions are gone through {epochs} times. At {most} {each:.0f} s "
+        f"each ({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC{how}) that "
+        f"is {most} {epochs * each / 3600:.1f} hours; asking comes on top."
     )
 
 

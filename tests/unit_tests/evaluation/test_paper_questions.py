@@ -124,7 +124,7 @@ def test_random_negatives_are_of_any_theme_and_share_nothing_with_the_chats(
 ) -> None:
     before, after = questions("random negatives", exams)
     said = Said(all_texts(exams[0]))
-    common = set("bought own take took started new broken went lost built old".split())
+    common = {*words_of("bought own take took started new broken went lost built old")}
     topics = {
         text: (number, topic)
         for number, theme in enumerate(THEMES)
