@@ -211,7 +211,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
         "stream",
         ("stream",),
-        "all chats as one user's; 2 of 8 in each batch from earlier sessions",
+        "all chats as one user's, asked about the first half; 2 of 8 in each batch replayed",
         learning=_REPLAY,
         order="stream",
     ),

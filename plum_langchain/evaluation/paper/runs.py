@@ -127,6 +127,7 @@ def run_experiment(
     Raises:
         InvalidInputError: as `compare`.
         ModelNotFoundError, ChatTemplateError: the base model can't be used.
+        BusyError: another process has written the file of results.
         Exception: what else the question maker raises, an LLM's network errors above all.
     """
     run = setup.run(experiment)

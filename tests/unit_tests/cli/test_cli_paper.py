@@ -1,12 +1,14 @@
 """`plum compare --paper` from the command line, on the tiny model."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from plum_langchain.evaluation.paper import Results
 from tests.tiny import CHATS, records
 from tests.unit_tests.cli.conftest import Run
 
@@ -83,6 +85,16 @@ def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Pa
     assert done == ["zero-shot", "epochs-1"] and "0 of 2 experiments" in listed.stdout
     packed = paper(*chosen, "--out", "out.jsonl", "--list", "--packed")
     assert "2 of 2 experiments" in packed.stdout  # what was trained otherwise is another result
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked")
+def test_while_one_process_runs_another_may_list_and_no_more(paper: Paper, tmp_path: Path) -> None:
+    chosen = (*TWO, "--sessions", "1", "--only", "zero-shot", "--out", "out.jsonl")
+    with Results(tmp_path / "out.jsonl").alone():
+        result = paper(*chosen)
+        assert result.exit_code == 75 and "written by another process" in result.stderr
+        assert paper(*chosen, "--list").exit_code == 0
+    assert not (tmp_path / "out.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(
