@@ -23,7 +23,13 @@ from plum_langchain.memories import (
     Parametric,
     Retrieval,
 )
-from plum_langchain.memories.answer import Answer, answer, whole_session, whole_sessions
+from plum_langchain.memories.answer import (
+    ANSWER_TOKENS,
+    Answer,
+    answer,
+    whole_session,
+    whole_sessions,
+)
 from plum_langchain.memories.base import check_memory_name
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
@@ -310,6 +316,7 @@ class Plum:
         closed: bool = False,
         k: int = 3,
         context: Session | Sequence[Session] | None = None,
+        max_new_tokens: int = ANSWER_TOKENS,
     ) -> Answer:
         """Ask one question of one memory, and measure it.
 
@@ -322,6 +329,7 @@ class Plum:
             k: How many exchanges retrieval and hybrid recall.
             context: The session for memory="context", or several: those are put in with their
                 dates.
+            max_new_tokens: Bound of what is generated: an open answer, or what is recited.
 
         Raises:
             UnknownUserError: no chats of this user.
@@ -346,6 +354,7 @@ class Plum:
             system_prompt=self.learning.system_prompt,
             closed=closed,
             started=started,
+            max_new_tokens=max_new_tokens,
         )
 
     def status(self) -> Mapping[str, Any]:

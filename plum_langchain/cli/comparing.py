@@ -13,7 +13,7 @@ import typer
 
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import app
-from plum_langchain.cli.learning import chat_model_errors
+from plum_langchain.cli.learning import chat_model_errors, check_recorded
 from plum_langchain.cli.paper import PaperOptions, check_options, run_paper
 from plum_langchain.errors import InvalidInputError, MissingFileError
 
@@ -78,8 +78,8 @@ def compare(
         bool,
         typer.Option(
             "--paper",
-            help="Run the experiments of the PLUM paper instead, and those it leaves open; they "
-            "take a night.",
+            help="Run the experiments of the PLUM paper instead, and those it leaves open; --list "
+            "tells how long; all of them take days.",
             rich_help_panel=_PAPER,
         ),
     ] = False,
@@ -122,7 +122,8 @@ def compare(
     with `--home` before the command in that one, which must not know these people yet.
 
     `--paper` runs the experiments of arXiv 2411.13405 and prints one table with the paper's numbers
-    beside those found here. Ctrl-C loses no result, and at most one session of a stream.
+    beside those found here. Ctrl-C loses no result: of a stream at most one session is learned
+    again, and an experiment that is no stream starts again.
     """
     from plum_langchain.evaluation import ARMS, read_exams
     from plum_langchain.evaluation import compare as run
@@ -152,13 +153,11 @@ def compare(
     if max_questions is not None:
         asked = replace(asked, max_questions=max_questions)
     if paper:
-        if questions == "recorded":
-            _check_recorded(exams)
         run_paper(options, exams, questions, asked)
         return
     with _own_home(ctx, learning=learning, question_settings=asked) as plum:
         if questions == "recorded":
-            _check_recorded(exams)
+            check_recorded(exams)
         with reports.ComparingDisplay() as display:
             with chat_model_errors(questions):
                 found = run(
@@ -208,13 +207,3 @@ def _own_home(ctx: typer.Context, **options: Any) -> Iterator["Plum"]:
         plum = Plum(home, model=ctx.obj.model, progress=terminal.working, **options)
         stack.callback(plum.close)
         yield plum
-
-
-def _check_recorded(exams: Any) -> None:
-    for exam in exams:
-        for session in exam.sessions:
-            if not (session.material.get("facts") or session.material.get("qa_train")):
-                raise InvalidInputError(
-                    f"session {session.session_id!r} of {exam.user_id!r} has no recorded questions "
-                    "(neither `facts` nor `qa_train`); use --questions statements, or a chat model"
-                )

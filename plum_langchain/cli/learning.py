@@ -1,7 +1,7 @@
 """Learning: `plum consolidate`, `plum retry`."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +9,11 @@ import typer
 
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import AnyUser, AsJson, User, app
-from plum_langchain.errors import PlumError, StoppedError
+from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
 from plum_langchain.session import SessionState
 
 if TYPE_CHECKING:
+    from plum_langchain.evaluation import Exam
     from plum_langchain.plum import Plum
 
 
@@ -109,6 +110,21 @@ def chat_model_errors(questions: str) -> Iterator[None]:
             f"({type(error).__name__}: {why}); nothing was lost. Check its key, name and network, "
             "or use --questions statements"
         ) from error
+
+
+def check_recorded(exams: "Iterable[Exam]") -> None:
+    """Say before anything is learned that there is nothing to learn from.
+
+    Raises:
+        InvalidInputError: a session has no recorded questions.
+    """
+    for exam in exams:
+        for session in exam.sessions:
+            if not (session.material.get("facts") or session.material.get("qa_train")):
+                raise InvalidInputError(
+                    f"session {session.session_id!r} of {exam.user_id!r} has no recorded questions "
+                    "(neither `facts` nor `qa_train`); use --questions statements, or a chat model"
+                )
 
 
 def _say_nothing_to_learn(plum: "Plum", user: str | None) -> None:

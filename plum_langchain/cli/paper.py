@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plum_langchain.cli import reports, terminal
-from plum_langchain.cli.learning import chat_model_errors
+from plum_langchain.cli.learning import chat_model_errors, check_recorded
 from plum_langchain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from plum_langchain.evaluation import Exam
-    from plum_langchain.evaluation.paper import Experiment, Setup
+    from plum_langchain.evaluation.paper import Experiment, Results, Setup
+    from plum_langchain.evaluation.paper.results import Record
     from plum_langchain.plum import Plum
     from plum_langchain.settings import LearningSettings, QuestionSettings
 
@@ -75,27 +76,79 @@ def run_paper(
         questions: Who makes the questions to learn from.
         asked: What is asked about, and the seed of everything.
     """
-    from plum_langchain.evaluation.paper import Results, check_people, choose, run_experiment
+    from plum_langchain.evaluation.paper import Results, check_people
     from plum_langchain.evaluation.paper.report import curves, to_markdown
 
-    names = options.only.split(",") if options.only is not None else None
-    experiments = choose(None if names is None else [name.strip() for name in names])
-    check_people(experiments, exams)
+    experiments = _chosen(options.only, exams)
     if options.picture is not None and not any(e.order == "stream" for e in experiments):
         raise InvalidInputError(
             "--picture draws the forgetting curve of a stream, and none is among the experiments "
             "chosen; add one with --only, or leave --picture out"
         )
-    if options.out is None:
-        _list(experiments, exams, {}, asked)
+    results = Results(options.out) if options.out is not None else None
+    if options.listing or results is None:
+        done = _done(experiments, results, options, exams, questions, asked)
+        _list(experiments, exams, done, asked, options.packed)
         return
-    results = Results(options.out)
+    check_people(experiments, exams)
+    if questions == "recorded" and any(e.arm == "parametric" for e in experiments):
+        check_recorded(exams)
     with chat_model_errors(questions):
-        setup = _setup(options, options.out, exams, questions, asked)
-    if options.listing:
-        done = {e.name: results.result(setup.run(e)) is not None for e in experiments}
-        _list(experiments, exams, done, asked)
-        return
+        setup = _setup(options, results.path, exams, questions, asked)
+    with results.alone():
+        found = _run(experiments, setup, results, questions)
+    text = to_markdown(experiments, setup, found)
+    terminal.show(text.rstrip("\n"))
+    if options.report is not None:
+        options.report.write_text(text, "utf-8")
+    if options.picture is not None:
+        from plum_langchain.evaluation.picture import draw_forgetting
+
+        title = f"What {Path(setup.model.id).name} keeps of the sessions it learned first"
+        draw_forgetting(curves(experiments, found), options.picture, title=title)
+
+
+def _chosen(only: str | None, exams: "Sequence[Exam]") -> "Sequence[Experiment]":
+    """Those that were named; else all that can be run on these chats, and a word on the others."""
+    from plum_langchain.evaluation.paper import choose, why_not
+
+    if only is not None:
+        return choose([name.strip() for name in only.split(",")])
+    found = []
+    for experiment in choose():
+        if (why := why_not(experiment, exams)) is not None:
+            terminal.say(f"{experiment.name} is left out: it {why}.")
+        else:
+            found.append(experiment)
+    return found
+
+
+def _done(
+    experiments: "Sequence[Experiment]",
+    results: "Results | None",
+    options: PaperOptions,
+    exams: "Sequence[Exam]",
+    questions: str,
+    asked: "QuestionSettings",
+) -> dict[str, bool]:
+    """By name, whether its result is there.
+
+    Only where the file holds a result of one of them is it asked whether that is of this model and
+    this question maker, for which the one is looked for and the other made.
+    """
+    if results is None or results.experiments().isdisjoint(e.name for e in experiments):
+        return {}
+    with chat_model_errors(questions):
+        setup = _setup(options, results.path, exams, questions, asked)
+    return {e.name: results.result(setup.run(e)) is not None for e in experiments}
+
+
+def _run(
+    experiments: "Sequence[Experiment]", setup: "Setup", results: "Results", questions: str
+) -> dict[str, "Record"]:
+    """What they found, by name."""
+    from plum_langchain.evaluation.paper import run_experiment
+
     found = {}
     for experiment in experiments:
         if results.result(setup.run(experiment)) is not None:
@@ -111,15 +164,7 @@ def run_paper(
                     learning=display.learning,
                     asking=display.asking,
                 )
-    text = to_markdown(experiments, setup, found)
-    terminal.show(text.rstrip("\n"))
-    if options.report is not None:
-        options.report.write_text(text, "utf-8")
-    if options.picture is not None:
-        from plum_langchain.evaluation.picture import draw_forgetting
-
-        title = f"What {Path(setup.model.id).name} keeps of the sessions it learned first"
-        draw_forgetting(curves(experiments, found), options.picture, title=title)
+    return found
 
 
 def _setup(
@@ -129,7 +174,7 @@ def _setup(
     questions: str,
     asked: "QuestionSettings",
 ) -> "Setup":
-    from plum_langchain.evaluation.paper import PAPER, Setup
+    from plum_langchain.evaluation.paper import BASE, Setup
     from plum_langchain.plum import Plum
     from plum_langchain.questions import question_maker
 
@@ -143,7 +188,7 @@ def _setup(
         )
 
     with tempfile.TemporaryDirectory(prefix="plum-paper-") as home:
-        plum = open_plum(Path(home), PAPER)
+        plum = open_plum(Path(home), BASE)
         try:
             model = plum.resolved()
         finally:
@@ -155,7 +200,7 @@ def _setup(
         question_settings=asked,
         open_plum=open_plum,
         homes=Path(f"{out}.homes"),
-        base=replace(PAPER, seed=asked.seed, packed=options.packed),
+        base=replace(BASE, seed=asked.seed, packed=options.packed),
     )
 
 
@@ -164,8 +209,9 @@ def _list(
     exams: "Sequence[Exam]",
     done: Mapping[str, bool],
     asked: "QuestionSettings",
+    packed: bool,
 ) -> None:
     from plum_langchain.evaluation.paper.report import estimate, to_list
 
     terminal.show_table(*to_list(experiments, exams, done))
-    terminal.show(estimate(experiments, exams, done, asked.max_questions))
+    terminal.show(estimate(experiments, exams, done, asked.max_questions, packed=packed))

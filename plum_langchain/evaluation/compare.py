@@ -16,7 +16,7 @@ from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
-from plum_langchain.memories.answer import Answer, whole_session, whole_sessions
+from plum_langchain.memories.answer import ANSWER_TOKENS, Answer, whole_session, whole_sessions
 from plum_langchain.plum import Plum
 from plum_langchain.session import Session
 
@@ -298,9 +298,16 @@ def _ask(plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str) -> 
 
 
 def answer_of(
-    plum: Plum, exam: Exam, who: str, question: ExamQuestion, arm: str, *, closed: bool
+    plum: Plum,
+    exam: Exam,
+    who: str,
+    question: ExamQuestion,
+    arm: str,
+    *,
+    closed: bool,
+    max_new_tokens: int = ANSWER_TOKENS,
 ) -> Answer:
-    """One arm's answer; see `ask_each` for its arguments, and `Plum.ask` for `closed`."""
+    """One arm's answer; see `ask_each` for its arguments, and `Plum.ask` for the last two."""
     memory, _, k = arm.partition("@")
     memory = {"floor": "none", "stranger": "parametric"}.get(memory, memory)
     context: Session | list[Session] = _sessions(exam, question.needs)
@@ -313,6 +320,7 @@ def answer_of(
         closed=closed,
         k=int(k) if k else _HEADLINE_K,
         context=context if memory == "context" else None,
+        max_new_tokens=max_new_tokens,
     )
 
 

@@ -9,6 +9,9 @@ from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
 from plum_langchain.verdicts import Judge, verdict
 
+ANSWER_TOKENS = 96
+"""The bound of an answer, unless another is given."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -39,7 +42,7 @@ def answer(
     system_prompt: str | None,
     closed: bool,
     started: float,
-    max_new_tokens: int = 96,
+    max_new_tokens: int = ANSWER_TOKENS,
 ) -> Answer:
     """Ask the base model or the recalled adapter, with the recalled snippets in the prompt.
 
@@ -52,7 +55,7 @@ def answer(
         system_prompt: The one adapters were trained with.
         closed: Yes or No: judged from what is recited, else scored against each other.
         started: `time.perf_counter()` from before recalling.
-        max_new_tokens: Bound of an open answer.
+        max_new_tokens: Bound of what is generated: an open answer, or what is recited.
     """
     system = with_snippets(system_prompt, recalled.snippets)
     messages = [{"role": "system", "content": system}] if system else []

@@ -18,7 +18,10 @@ Originals = dict[tuple[str, str], tuple[Session, ...]]
 
 
 def without_updates(exam: Exam) -> Exam:
-    """As the paper has it, which asks nothing again that a later conversation changes."""
+    """Nothing is asked again that a later conversation changes.
+
+    As we read the paper, which tells of no such questions.
+    """
     sessions = tuple(
         replace(s, material={name: v for name, v in s.material.items() if name != "updates"})
         for s in exam.sessions

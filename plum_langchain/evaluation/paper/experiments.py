@@ -36,7 +36,11 @@ PAPER = LearningSettings(
     final_learning_rate=1.0,
     dtype="float32",
 )
-"""PLUM's own way (arXiv 2411.13405, section 4), but for the replay; the learning rate is ours."""
+"""PLUM's own way (arXiv 2411.13405), but for the replay; the learning rate is ours."""
+
+BASE = replace(PAPER, replay_per_batch=0)
+"""What experiments change: the paper may discard a conversation once its epochs are over, so that
+nothing of it is there to be replayed."""
 
 QuestionChange = Literal[
     "none",
@@ -62,7 +66,7 @@ class Experiment:
         name: What it is chosen by.
         groups: What it is compared in; a group's name chooses all of it.
         title: What is done.
-        learning: What it changes of `PAPER`.
+        learning: What it changes of `BASE`.
         questions: What it changes of the questions.
         order: How it learns the sessions.
         arm: The memory that is asked; only "parametric" learns anything.
@@ -80,7 +84,7 @@ class Experiment:
     paper: float | None = None
     says: str = ""
 
-    def settings(self, base: LearningSettings = PAPER) -> LearningSettings:
+    def settings(self, base: LearningSettings = BASE) -> LearningSettings:
         """Its learning settings."""
         return replace(base, **self.learning)
 
@@ -102,6 +106,7 @@ def _weighted(factor: float) -> dict[str, float]:
 
 
 _NO_SYSTEM_PROMPT = {"system_prompt": None}
+_REPLAY = {"replay_per_batch": PAPER.replay_per_batch}
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
@@ -113,7 +118,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "three exchanges of the chats retrieved",
         arm="retrieval",
         paper=86.5,
-        says="conversation-RAG, top-3",
+        says="conversation-RAG, top-3: of whole conversations, not exchanges",
     ),
     Experiment(
         "context",
@@ -169,14 +174,14 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ("balance",),
         "a quarter more positives than negatives",
         questions="more positives",
-        says="leans to Yes, lower in total (section 5)",
+        says="leans to Yes, lower in total",
     ),
     Experiment(
         "more-negatives",
         ("balance",),
         "a quarter more negatives than positives",
         questions="more negatives",
-        says="leans to No, lower in total (section 5)",
+        says="leans to No, lower in total",
     ),
     Experiment(
         "negatives-unrelated",
@@ -197,26 +202,23 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         questions="random negatives",
     ),
     Experiment(
-        "no-replay",
+        "replay",
         ("order",),
-        "sessions one after another, nothing of earlier ones replayed",
-        learning={"replay_per_batch": 0},
-        paper=81.5,
-        says="its own way: what is learned is discarded",
+        "sessions one after another, 2 of 8 in each batch from earlier sessions",
+        learning=_REPLAY,
     ),
     Experiment("mixed", ("order",), "all sessions of a person in one training", order="mixed"),
     Experiment(
         "stream",
         ("stream",),
-        "all chats as one user's; asked about the first half of them",
+        "all chats as one user's, asked about the first half; 2 of 8 in each batch replayed",
+        learning=_REPLAY,
         order="stream",
-        says="no sign of forgetting over 100",
     ),
     Experiment(
         "stream-no-replay",
         ("stream",),
         "the same, nothing of earlier sessions replayed",
-        learning={"replay_per_batch": 0},
         order="stream",
         says="no sign of forgetting over 100",
     ),
@@ -245,24 +247,32 @@ def choose(names: Iterable[str] | None = None) -> tuple[Experiment, ...]:
     return tuple(e for e in EXPERIMENTS if e.name in wanted or not wanted.isdisjoint(e.groups))
 
 
+def why_not(experiment: Experiment, exams: Sequence[Exam]) -> str | None:
+    """What an experiment needs that these people don't have; None if it can be run."""
+    sessions = sum(len(exam.sessions) for exam in exams)
+    if experiment.questions == "unrelated negatives" and len(exams) < 2:
+        return (
+            "asks other people's questions and needs chats of two people, but there are those of "
+            f"{len(exams)}"
+        )
+    if experiment.order == "stream" and sessions < 2:
+        return (
+            "learns one half of the sessions after the other and needs two, but there is "
+            f"{sessions}"
+        )
+    return None
+
+
 def check_people(experiments: Iterable[Experiment], exams: Sequence[Exam]) -> None:
-    """Say now what would stop a night's run in the middle.
+    """Say now what would stop a long run in the middle.
 
     Raises:
         InvalidInputError: other people's questions are needed and there is one person, or a stream
             of one session.
     """
-    sessions = sum(len(exam.sessions) for exam in exams)
     for experiment in experiments:
-        if experiment.questions == "unrelated negatives" and len(exams) < 2:
+        if (why := why_not(experiment, exams)) is not None:
             raise InvalidInputError(
-                f"the experiment {experiment.name!r} asks other people's questions and needs chats "
-                f"of two people, but there are those of {len(exams)}; give another file, or choose "
-                "experiments without it"
-            )
-        if experiment.order == "stream" and sessions < 2:
-            raise InvalidInputError(
-                f"the experiment {experiment.name!r} learns one half of the sessions after the "
-                f"other and needs two, but there is {sessions}; give more, or choose experiments "
+                f"the experiment {experiment.name!r} {why}; give more chats, or choose experiments "
                 "without it"
             )

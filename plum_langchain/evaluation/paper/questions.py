@@ -1,18 +1,20 @@
 """Question makers that change one thing about another maker's questions.
 
 Whatever is changed, the rest stands as it was and where it was: the same positives in every
-experiment on negatives, and as many negatives of each form. So two rows of the table differ in
-what they say they differ in.
+experiment on negatives, and as many negatives of each form. Where questions are only left out, as
+for another balance, there are fewer to learn and so fewer steps; the table tells how many.
 """
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain, zip_longest
+from dataclasses import asdict, replace
+from itertools import chain, tee, zip_longest
 
+from plum_langchain import __version__
 from plum_langchain.errors import QuestionError
 from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.paper.experiments import QuestionChange
+from plum_langchain.evaluation.paper.results import Record, Results, digest
 from plum_langchain.questions.english import is_english
 from plum_langchain.questions.facts import was_raised
 from plum_langchain.questions.maker import QuestionMaker
@@ -25,20 +27,31 @@ from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
 Change = Callable[[Session, list[Question], random.Random], list[Question]]
 
 _A_QUARTER_MORE = 1.25
-"""Of one kind than of the other: PLUM's imbalance (arXiv 2411.13405, section 5)."""
+"""Of one kind than of the other: PLUM's imbalance (arXiv 2411.13405)."""
 
 
 class Once:
     """Another maker's questions, made once for each session.
 
     All experiments learn from the same questions then, even if an LLM makes them, and it is paid
-    once. As the paper has it, none replaces what an earlier conversation told.
+    once: `keep_in` a file of results has them read there by the next process. That a session gives
+    none is kept as well. None replaces what an earlier conversation told, as we read the paper.
+
+    Args:
+        maker: Makes them.
+        made_with: What else they depend on, its settings above all.
     """
 
-    def __init__(self, maker: QuestionMaker) -> None:
+    def __init__(self, maker: QuestionMaker, made_with: object = None) -> None:
         self.name = maker.name
         self._maker = maker
-        self._made: dict[tuple[str, str], list[Question]] = {}
+        self._made_with = made_with
+        self._made: dict[str, Record] = {}
+        self._results: Results | None = None
+
+    def keep_in(self, results: Results) -> None:
+        """From now on take those of this file, and write there what it lacks."""
+        self._results = results
 
     def make(self, session: Session) -> list[Question]:
         """The questions of `session`.
@@ -46,11 +59,47 @@ class Once:
         Raises:
             QuestionError: as the maker raises it.
         """
-        key = (session.user_id, session.session_id)
-        if key not in self._made:
+        run = self._run(session)
+        # What the file's results were learned from goes before what was made for another file.
+        record = self._results.questions(run) if self._results is not None else None
+        if record is None:
+            record = self._made.get(run) or self._asked(run, session)
+            if self._results is not None:
+                self._results.add(record)
+        self._made[run] = record
+        if record["error"] is not None:
+            raise QuestionError(record["error"])
+        return [Question(**{**q, "evidence": tuple(q["evidence"])}) for q in record["made"]]
+
+    def _run(self, session: Session) -> str:
+        """What stands for the questions of this session, in any experiment."""
+        return digest(
+            "questions",
+            __version__,
+            self.name,
+            self._made_with,
+            session.user_id,
+            session.session_id,
+            [(turn.role, turn.content) for turn in session.turns],
+            session.material,
+        )
+
+    def _asked(self, run: str, session: Session) -> Record:
+        made: list[Question] = []
+        error = None
+        try:
             made = self._maker.make(session)
-            self._made[key] = [replace(question, replaces=None) for question in made]
-        return list(self._made[key])
+        except QuestionError as found:
+            error = str(found)
+        return {
+            "kind": "questions",
+            "run": run,
+            "maker": self.name,
+            "user": session.user_id,
+            "session": session.session_id,
+            "made": [asdict(replace(question, replaces=None)) for question in made],
+            "error": error,
+        }
 
 
 class Rearranged:
@@ -119,11 +168,17 @@ def changed(
     Args:
         maker: Makes the questions that are changed.
         what: Is done to them.
-        exams: All people, for the questions of others.
+        exams: All people, for the questions of others and for what else a person told.
         seed: Of what is chosen.
     """
     if what == "none":
         return maker
+    sessions = {exam.user_id: exam.sessions for exam in exams}
+
+    def of(session: Session) -> Sequence[Session]:
+        """All of the person's: what one of them denies, another must not have told."""
+        return sessions.get(session.user_id, (session,))
+
     changes: dict[QuestionChange, Change] = {
         "positives only": lambda session, questions, rng: [q for q in questions if q.positive],
         "more positives": lambda session, questions, rng: _fewer(session, questions, False, rng),
@@ -131,8 +186,12 @@ def changed(
         "unrelated negatives": lambda session, questions, rng: _unrelated(
             session, questions, rng, maker, exams
         ),
-        "swapped negatives": _swapped,
-        "random negatives": _random,
+        "swapped negatives": lambda session, questions, rng: _swapped(
+            session, questions, rng, of(session)
+        ),
+        "random negatives": lambda session, questions, rng: _random(
+            session, questions, rng, of(session)
+        ),
     }
     return Changed(maker, changes[what], what=what, seed=seed)
 
@@ -162,22 +221,25 @@ def _unrelated(
     exams: Sequence[Exam],
 ) -> list[Question]:
     """Each negative made a question of somebody else's: about what they told, while there are."""
+    own = [s for exam in exams if exam.user_id == session.user_id for s in exam.sessions]
     theirs = [
         question
         for exam in exams
         if exam.user_id != session.user_id
         for other in exam.sessions
         for question in _of(maker, other)
-        if not was_raised(question.question, session)
     ]
     rng.shuffle(theirs)
     theirs.sort(key=lambda question: not question.positive)
+    # Looked at only as far as they are needed: to look takes a while in long chats.
+    fresh = (q for q in theirs if not any(was_raised(q.question, s) for s in own or [session]))
+    closed, opened = tee(fresh)
     return _replaced(
         session,
         questions,
-        closed=(Question(q.question, "No", "no_adjacent") for q in theirs if q.closed),
+        closed=(Question(q.question, "No", "no_adjacent") for q in closed if q.closed),
         opened=(
-            Question(q.question, UNKNOWN_ANSWER, "open_unknown") for q in theirs if not q.closed
+            Question(q.question, UNKNOWN_ANSWER, "open_unknown") for q in opened if not q.closed
         ),
     )
 
@@ -190,13 +252,18 @@ def _of(maker: QuestionMaker, session: Session) -> list[Question]:
         return []
 
 
-def _swapped(session: Session, questions: Sequence[Question], rng: random.Random) -> list[Question]:
+def _swapped(
+    session: Session,
+    questions: Sequence[Question],
+    rng: random.Random,
+    all_of_them: Sequence[Session],
+) -> list[Question]:
     """Each closed negative made a positive with one value swapped; one that is so is left.
 
     What was never told can't be a value swapped, so open negatives stay as they are.
     """
     texts = [turn.content for turn in session.turns]
-    said = Said(texts)
+    said = _said(all_of_them)
     names = Names(texts) if is_english(" ".join(texts)) else None
     each = [
         [
@@ -211,9 +278,14 @@ def _swapped(session: Session, questions: Sequence[Question], rng: random.Random
     return _replaced(session, questions, closed=in_turn, keep=("no_same_slot", "open_unknown"))
 
 
-def _random(session: Session, questions: Sequence[Question], rng: random.Random) -> list[Question]:
+def _random(
+    session: Session,
+    questions: Sequence[Question],
+    rng: random.Random,
+    all_of_them: Sequence[Session],
+) -> list[Question]:
     """Each negative made one about any topic that was never raised, near the chat's or far."""
-    topics = topics_never_raised(Said([turn.content for turn in session.turns]), rng)
+    topics = topics_never_raised(_said(all_of_them), rng)
     rng.shuffle(topics)  # they come with the nearest first
     forms = [(topic_forms(topic, "user"), topic) for topic in topics]
     # A topic's forms in turn, so that the form of a question doesn't give its answer away.
@@ -226,6 +298,10 @@ def _random(session: Session, questions: Sequence[Question], rng: random.Random)
         closed=(Question(text, "No", "no_adjacent") for text in closed),
         opened=chain.from_iterable(zip(*(ways[:2] for ways in asked), strict=True)),
     )
+
+
+def _said(sessions: Iterable[Session]) -> Said:
+    return Said([turn.content for session in sessions for turn in session.turns])
 
 
 def _replaced(

@@ -10,7 +10,7 @@ from plum_langchain.evaluation.paper.runs import Setup
 from plum_langchain.evaluation.report import markdown_row, percent
 
 SECONDS_PER_SESSION_EPOCH = 24
-"""Of 100 questions as `PAPER` trains them, with SmolLM2-135M-Instruct on two cores of an AMD EPYC:
+"""Of 100 questions as `BASE` trains them, with SmolLM2-135M-Instruct on two cores of an AMD EPYC:
 242 s for ten (docs/performance.md, the row `plain`). A guess for anything else."""
 
 _COLUMNS = (
@@ -28,31 +28,37 @@ _COLUMNS = (
     "own questions recalled",
     "sessions learned",
     "questions asked",
+    "steps a session",
     "s a session",
 )
 
 _NOTES = (
     "The paper's numbers (Magister et al., arXiv 2411.13405) are the share right of about 200 "
-    "questions about 100 conversations, answered by Llama 3 8B Instruct, good to about 2.7 points; "
-    "where it reports no number, its words are given, or a dash. Ours are of the model named above "
-    "and of as many sessions and questions as two columns of the table say, of one seed, with a "
-    "learning rate of our own and, but for the rows that say otherwise, two questions of earlier "
-    "sessions replayed in each batch: compare the rows of one column with each other, and between "
-    "the columns only which row is above which.",
-    "As said: the share right of the questions answered Yes or No, by the first word of the reply; "
-    "a reply that begins with neither is wrong. This is the column to hold beside the paper's, "
-    "whose plain cross-entropy is right of fewer than half. Scored: the mean of the shares right "
-    "among questions answered Yes and among those answered No, decided by the probability of Yes "
-    "against No, with a bootstrap interval over questions; a guess is right of half of them.",
+    "questions about 100 conversations, answered by Llama 3 8B Instruct, good to about 2.7 "
+    "points; where it reports no number, its words are given, or a dash. Ours are of the model "
+    "named above and of as many sessions and questions as two columns of the table say, of one "
+    "seed, with a learning rate of our own; as in the paper nothing of earlier sessions is "
+    "replayed, but for the rows that say so: compare the rows of one column with each other, and "
+    "between the columns only which row is above which.",
+    "Rows may differ in how much they train as well: where questions are left out there are fewer "
+    "steps a session, where batches hold replayed ones there are more, and all sessions in one "
+    "training fill their batches better. The column of steps tells by how much.",
+    "As said: the share right of the questions answered Yes or No, by the first word of the "
+    "reply; a reply that begins with neither is wrong. This is how we read the paper's numbers, "
+    "since its plain cross-entropy is right of fewer than half; so it is the column to hold "
+    "beside them. Scored: the mean of the shares right among questions answered Yes and among "
+    "those answered No, decided by the probability of Yes against No, with a bootstrap interval "
+    "over questions; a guess is right of half of them.",
     "The loss of neutral text (nats a token, lower is better) stands for the paper's MMLU (65.65 "
     "before, 64.93 after) and ARC-C (59.39, 58.45), and for its incoherent text at 20 epochs. Own "
     "questions recalled: the share of a session's training questions whose answers were known at "
     "the end of its training; the paper finds conversations that are never learned.",
     "Without a system prompt of ours the chat template may put in one of the model's own, as "
-    "SmolLM2's does. The paper's Q/A-RAG (83.5%) has no row: the retrieval memory here holds "
-    "exchanges, not questions. The numbers of `stream` are about the first half of its sessions, "
-    "asked after the last; the people are one user there, and where two of them contradict each "
-    "other, what was learned later is held against the first half.",
+    "SmolLM2's does. The retrieval memory here holds exchanges: the paper's 86.5% are of three "
+    "whole conversations in the prompt, and its Q/A-RAG (83.5%) has no row. The numbers of "
+    "`stream` are about the first half of its sessions, asked after the last; the people are one "
+    "user there, and where two of them contradict each other, what was learned later is held "
+    "against the first half.",
 )
 
 
@@ -87,6 +93,8 @@ def estimate(
     exams: Sequence[Exam],
     done: Mapping[str, bool],
     max_questions: int | None,
+    *,
+    packed: bool = False,
 ) -> str:
     """What is still to be run, and about how long it may take, in a sentence or two.
 
@@ -95,17 +103,19 @@ def estimate(
         exams: On whose sessions.
         done: By name, whether its result is there.
         max_questions: Of a session; where there is no bound, the estimate is for 100.
+        packed: Whether batches are packed, which takes less than was measured.
     """
     left = [e for e in experiments if not done.get(e.name)]
     trainings = sum(e.trainings(exams) for e in left)
     epochs = sum(e.session_epochs(exams) for e in left)
     questions = max_questions or 100
     each = SECONDS_PER_SESSION_EPOCH * questions / 100
+    most, how = ("at most", "; packed, it takes less") if packed else ("about", ", not packed")
     return (
         f"To be run: {len(left)} of {len(experiments)} experiments with {trainings} trainings, in "
-        f"which a session's questions are gone through {epochs} times. At {each:.0f} s each "
-        f"({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC, not packed) "
-        f"that is about {epochs * each / 3600:.1f} hours; asking comes on top."
+        f"which a session's questions are gone through {epochs} times. At {most} {each:.0f} s "
+        f"each ({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC{how}) that "
+        f"is {most} {epochs * each / 3600:.1f} hours; asking comes on top."
     )
 
 
@@ -186,6 +196,7 @@ def _row(experiment: Experiment, record: Record | None) -> list[str]:
         _number(_mean([s["recalled"] for s in learned]), 2),
         sessions,
         str(summary["n"]),
+        _number(sum(s["steps"] or 0 for s in learned) / number if number else None, 0),
         _number(sum(seconds) / timed if timed else None, 0),
     ]
 

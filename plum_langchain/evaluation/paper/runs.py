@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from plum_langchain import __version__
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation.compare import (
     HEADLINE_RETRIEVAL,
@@ -27,7 +28,7 @@ from plum_langchain.evaluation.everyday import neutral_loss
 from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.metrics import Summary, summarise
 from plum_langchain.evaluation.paper import arrange
-from plum_langchain.evaluation.paper.experiments import PAPER, Experiment
+from plum_langchain.evaluation.paper.experiments import BASE, Experiment
 from plum_langchain.evaluation.paper.questions import Once, Rearranged, changed
 from plum_langchain.evaluation.paper.results import Record, Results, digest
 from plum_langchain.models import ResolvedModel
@@ -36,6 +37,9 @@ from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.questions.text import words_of
 from plum_langchain.session import Session, SessionState
 from plum_langchain.settings import LearningSettings, QuestionSettings
+
+_FIRST_WORD_TOKENS = 4
+"""Enough for a reply's first word, with a mark or a line break before it."""
 
 
 class Setup:
@@ -60,11 +64,11 @@ class Setup:
         question_settings: QuestionSettings,
         open_plum: Callable[[Path, LearningSettings], Plum],
         homes: Path,
-        base: LearningSettings = PAPER,
+        base: LearningSettings = BASE,
     ) -> None:
         self.exams = [arrange.without_updates(exam) for exam in exams]
         self.model = model
-        self.maker = Once(maker)
+        self.maker = Once(maker, asdict(question_settings))
         self.question_settings = question_settings
         self.open_plum = open_plum
         self.homes = homes
@@ -79,9 +83,16 @@ class Setup:
         )
 
     def run(self, experiment: Experiment) -> str:
-        """What stands for this experiment on these chats, questions, settings and weights."""
+        """What stands for this experiment on these chats, questions, settings and weights.
+
+        What it learns of a session is no part of it, for that is in the file (`Once`).
+        """
         return digest(
+            __version__,
             experiment.name,
+            experiment.questions,
+            experiment.order,
+            experiment.arm,
             self.model.fingerprint,
             asdict(experiment.settings(self.base)),
             self.maker.name,
@@ -116,12 +127,15 @@ def run_experiment(
     Raises:
         InvalidInputError: as `compare`.
         ModelNotFoundError, ChatTemplateError: the base model can't be used.
+        BusyError: another process has written the file of results.
         Exception: what else the question maker raises, an LLM's network errors above all.
     """
     run = setup.run(experiment)
     found = results.result(run)
     if found is not None:
+        _let_go(experiment, setup, run)  # it may have been interrupted before it could
         return found
+    setup.maker.keep_in(results)
     calls = _Callbacks(learning, asking)
     if experiment.order == "stream":
         record = _stream(experiment, setup, results, run, calls)
@@ -141,12 +155,11 @@ def run_experiment(
         "maker": setup.maker.name,
         "learning": asdict(experiment.settings(setup.base)),
         "questions": asdict(setup.question_settings),
+        "version": __version__,
         "machine": machine(),
     }
     results.add(result)
-    shutil.rmtree(_home_of(experiment, setup, run), ignore_errors=True)
-    with contextlib.suppress(OSError):  # another stream's is still there, or there was none
-        setup.homes.rmdir()
+    _let_go(experiment, setup, run)
     return result
 
 
@@ -189,14 +202,22 @@ def _said_right(
 ) -> tuple[int, int] | None:
     """How many closed questions are answered right in the reply itself, and of how many.
 
-    As the paper has it, whose plain cross-entropy is right of fewer than half: a reply that is
-    neither Yes nor No is wrong.
+    As we read the paper, since its plain cross-entropy is right of fewer than half: a reply that is
+    neither Yes nor No is wrong. A word is enough of it.
     """
     right = asked = 0
     for exam in exams:
         closed = [question for question in exam.questions if question.closed]
         for number, question in enumerate(closed, start=1):
-            given = answer_of(plum, exam, exam.user_id, question, arm, closed=False)
+            given = answer_of(
+                plum,
+                exam,
+                exam.user_id,
+                question,
+                arm,
+                closed=False,
+                max_new_tokens=_FIRST_WORD_TOKENS,
+            )
             right += words_of(given.text)[:1] == ["yes" if question.kind == "yes" else "no"]
             if calls.asking is not None:
                 calls.asking(Asking(exam.user_id, f"{arm}, in its own words", number, len(closed)))
@@ -223,6 +244,7 @@ def _learned(result: Consolidated) -> dict[str, Any]:
         "seconds": result.seconds,
         "questions": result.questions,
         "epochs": result.metrics.get("epochs"),
+        "steps": result.metrics.get("steps"),
         "recalled": result.metrics.get("recalled"),
     }
 
@@ -240,6 +262,7 @@ def _learned_before(plum: Plum, session: Session) -> dict[str, Any]:
         "seconds": None,
         "questions": metrics.get("questions", 0),
         "epochs": metrics.get("epochs"),
+        "steps": metrics.get("steps"),
         "recalled": metrics.get("recalled"),
     }
 
@@ -263,6 +286,13 @@ def _found(
 
 def _home_of(experiment: Experiment, setup: Setup, run: str) -> Path:
     return setup.homes / f"{experiment.name}-{run}"
+
+
+def _let_go(experiment: Experiment, setup: Setup, run: str) -> None:
+    """Of a stream that is through: its home is needed no more."""
+    shutil.rmtree(_home_of(experiment, setup, run), ignore_errors=True)
+    with contextlib.suppress(OSError):  # another stream's is still there, or there was none
+        setup.homes.rmdir()
 
 
 def _stream(

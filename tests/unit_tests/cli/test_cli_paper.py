@@ -1,12 +1,14 @@
 """`plum compare --paper` from the command line, on the tiny model."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from plum_langchain.evaluation.paper import Results
 from tests.tiny import CHATS, records
 from tests.unit_tests.cli.conftest import Run
 
@@ -37,7 +39,24 @@ def test_the_list_has_the_papers_numbers_and_needs_no_model(paper: Paper) -> Non
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert "17.0%" in rows["ce-no-system"] and rows["ce-no-system"].split()[-2:] == ["6", "60"]
     assert "incoherent text" in rows["epochs-20"] and rows["epochs-20"].split()[-1] == "120"
-    assert "25 of 25 experiments" in rows["To"]
+    assert "25 of 25 experiments" in rows["To"] and "not packed" in result.stdout
+    # Neither is a model needed, nor an LLM made, for a file without a result.
+    maker = ("--questions", "nobody:no-such-llm", "--out", "new.jsonl", "--packed")
+    listed = paper(*TWO, "--list", "--sessions", "3", *maker, model="no-such-model")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert "25 of 25 experiments" in listed.stdout and "not packed" not in listed.stdout
+
+
+def test_what_cannot_be_run_on_these_chats_is_left_out_unless_it_is_named(
+    paper: Paper, chats: Path
+) -> None:
+    result = paper(str(chats), "--list", "--sessions", "1", model="no-such-model")
+    assert result.exit_code == 0 and "22 of 22 experiments" in result.stdout
+    left_out = [line.partition(" is left out: it ")[::2] for line in result.stderr.splitlines()]
+    assert [name for name, _ in left_out] == ["negatives-unrelated", "stream", "stream-no-replay"]
+    assert "chats of two people" in left_out[0][1] and "needs two" in left_out[1][1]
+    named = paper(str(chats), "--list", "--only", "negatives", model="no-such-model")
+    assert named.exit_code == 0 and "negatives-unrelated" in named.stdout
 
 
 def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Path) -> None:
@@ -49,6 +68,9 @@ def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Pa
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["zero-shot", "epochs-1"]
     assert rows[2].split("|")[3].strip() == "50.0%"
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    kinds = [r["kind"] for r in written]
+    assert kinds == ["result", "questions", "questions", "result"]
+    written = [r for r in written if r["kind"] == "result"]
     assert [r["experiment"] for r in written] == ["zero-shot", "epochs-1"]
     assert written[1]["learning"]["epochs"] == 1 and written[1]["learning"]["packed"] is False
     assert written[1]["maker"] == "recorded" and written[1]["questions"]["max_questions"] == 4
@@ -65,6 +87,16 @@ def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Pa
     assert "2 of 2 experiments" in packed.stdout  # what was trained otherwise is another result
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked")
+def test_while_one_process_runs_another_may_list_and_no_more(paper: Paper, tmp_path: Path) -> None:
+    chosen = (*TWO, "--sessions", "1", "--only", "zero-shot", "--out", "out.jsonl")
+    with Results(tmp_path / "out.jsonl").alone():
+        result = paper(*chosen)
+        assert result.exit_code == 75 and "written by another process" in result.stderr
+        assert paper(*chosen, "--list").exit_code == 0
+    assert not (tmp_path / "out.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -73,7 +105,7 @@ def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Pa
         (["--out", "o", "--arms", "floor", "--epochs", "3"], 2, "--arms, --epochs can't be given"),
         (["--out", "o", "--json", "all.json"], 2, "--json can't be given with --paper"),
         (["--out", "o", "--only", "telepathy"], 2, "'telepathy' is no experiment"),
-        (["--out", "o"], 2, "needs chats of two people"),
+        (["--out", "o", "--only", "negatives"], 2, "needs chats of two people"),
         (["--out", "o", "--only", "ce", "--picture", "c.png"], 2, "add one with --only"),
         (["--list", "--report", "r.md"], 2, "--list only lists"),
         (["--list", "--max-questions", "1"], 2, "max_questions must be at least 2"),
@@ -110,5 +142,6 @@ def test_chats_without_recorded_questions_say_so_before_anything_is_learned(
     (tmp_path / "mine.jsonl").write_text(json.dumps(record), "utf-8")
     result = paper("mine.jsonl", "--only", "ce", "--out", "o.jsonl")
     assert result.exit_code == 2 and "--questions statements" in result.stderr
-    chosen = ("mine.jsonl", "--only", "ce", "--questions", "statements", "--list")
-    assert paper(*chosen).exit_code == 0
+    assert not (tmp_path / "o.jsonl").exists()
+    for chosen in (["--questions", "statements"], ["--questions", "recorded"], []):
+        assert paper("mine.jsonl", "--only", "ce", *chosen, "--list").exit_code == 0

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from plum_langchain.evaluation import Exam, read_exams
-from plum_langchain.evaluation.paper import PAPER
+from plum_langchain.evaluation.paper import BASE
 from plum_langchain.settings import LearningSettings, QuestionSettings
 from tests.tiny import CHATS, WordEmbeddings
 
-TINY = replace(PAPER, rank=4, alpha=8, epochs=1)
+TINY = replace(BASE, rank=4, alpha=8, epochs=1)
 ASKED = QuestionSettings(max_questions=4)
 
 

@@ -1,6 +1,7 @@
 """The paper's experiments as data, their file of results, and the table beside the paper's."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from plum_langchain.errors import BrokenRecordError, InvalidInputError
+from plum_langchain.errors import BrokenRecordError, BusyError, InvalidInputError
 from plum_langchain.evaluation.paper import (
+    BASE,
     EXPERIMENTS,
     PAPER,
     Results,
     Setup,
     check_people,
     choose,
+    why_not,
 )
 from plum_langchain.evaluation.paper.report import estimate, to_list, to_markdown
 from tests.unit_tests.evaluation.paper import people
@@ -24,12 +27,13 @@ from tests.unit_tests.evaluation.paper import people
 
 
 def test_the_papers_settings_are_the_papers() -> None:
-    """arXiv 2411.13405, section 4; learning rate and replay are ours."""
+    """arXiv 2411.13405; the learning rate is ours, and so is the replay, which experiments lack."""
     assert (PAPER.rank, PAPER.alpha, PAPER.target_modules) == (16, 64, "all-linear")
     assert (PAPER.batch_size, PAPER.epochs, PAPER.patience, PAPER.upper_layers) == (8, 10, None, 1)
     assert (PAPER.answer_weight, PAPER.question_weight, PAPER.frame_weight) == (10, 10, 1)
     assert not PAPER.recite and not PAPER.rewordings and not PAPER.everyday_per_batch
     assert PAPER.system_prompt and PAPER.final_learning_rate == 1  # the rate stays
+    assert BASE.replay_per_batch == 0 and replace(BASE, replay_per_batch=2) == PAPER
 
 
 LOSS = {
@@ -50,15 +54,15 @@ def test_an_experiment_changes_the_settings_it_names_and_no_others(experiment: A
         wanted |= {"system_prompt": None}
     if experiment.name.startswith("epochs-"):
         wanted |= {"epochs": int(experiment.name.removeprefix("epochs-"))}
-    if experiment.name.endswith("no-replay"):
-        wanted |= {"replay_per_batch": 0}
-    base, got = asdict(PAPER), asdict(experiment.settings())
+    if experiment.name in ("replay", "stream"):
+        wanted |= {"replay_per_batch": 2}
+    base, got = asdict(BASE), asdict(experiment.settings())
     assert {name: got[name] for name in got if got[name] != base[name]} == wanted
-    assert experiment.settings(replace(PAPER, seed=7)).seed == 7
-    if wanted or experiment.order != "sequential":
-        assert experiment.questions == "none"  # one change at a time
-    if experiment.order == "mixed":
-        assert not wanted
+    assert experiment.settings(replace(BASE, seed=7)).seed == 7
+    changes = [wanted, experiment.questions != "none", experiment.order == "mixed"]
+    assert sum(map(bool, changes)) <= 1  # one at a time
+    if experiment.order == "stream":
+        assert experiment.questions == "none" and set(wanted) <= {"replay_per_batch"}
 
 
 def test_the_papers_numbers_are_those_it_reports_and_no_others() -> None:
@@ -71,11 +75,11 @@ def test_the_papers_numbers_are_those_it_reports_and_no_others() -> None:
         "plum-no-system": 75.0,
         "ce": 41.0,
         "ce-no-system": 17.0,
-        "no-replay": 81.5,
     }
     said = {e.name: e.says for e in EXPERIMENTS if e.says}
     assert said["epochs-20"] == "incoherent text"
-    assert "no sign of forgetting" in said["stream"]
+    assert "no sign of forgetting" in said["stream-no-replay"]
+    assert "stream" not in said and "replay" not in said  # the paper replays nothing
 
 
 def test_experiments_are_chosen_by_name_and_by_group() -> None:
@@ -112,6 +116,8 @@ def test_what_cannot_be_run_is_refused_beforehand() -> None:
         check_people(choose(["stream"]), one)
     check_people(choose(["loss", "mixed"]), one)
     check_people(EXPERIMENTS, people(1))
+    names = [e.name for e in EXPERIMENTS if why_not(e, one)]
+    assert names == ["negatives-unrelated", "stream", "stream-no-replay"]
 
 
 # -- the file and the table ---------------------------------------------------------------------
@@ -127,6 +133,45 @@ def test_a_line_that_was_not_written_to_its_end_is_cut_off(tmp_path: Path) -> No
     results.add({"kind": "result", "run": "b", "found": 2})
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(r["run"], r["found"]) for r in records] == [("a", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize("torn", ["{", '{"kind": "result", "run": "a", "fou'])
+def test_a_first_line_that_was_not_written_to_its_end_is_cut_off(tmp_path: Path, torn: str) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text(torn)
+    results = Results(out)
+    assert results.result("a") is None and out.read_text() == torn  # reading changes nothing
+    for run in ("a", "b"):
+        results.add({"kind": "result", "run": run})
+    assert [json.loads(line)["run"] for line in out.read_text().splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"kind": "result", "ru'])
+def test_what_another_process_wrote_is_not_written_over(tmp_path: Path, torn: str) -> None:
+    out = tmp_path / "out.jsonl"
+    Results(out).add({"kind": "result", "run": "a"})
+    with out.open("a") as file:
+        file.write(torn)
+    ours, theirs = Results(out), Results(out)
+    theirs.add({"kind": "result", "run": "b", "found": "in hours"})
+    written = out.read_bytes()
+    with pytest.raises(BusyError, match=r"another one has changed it.*start this one again"):
+        ours.add({"kind": "result", "run": "c"})
+    assert out.read_bytes() == written
+    theirs.add({"kind": "result", "run": "d"})
+    assert [json.loads(line)["run"] for line in out.read_text().splitlines()] == ["a", "b", "d"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked")
+def test_one_process_at_a_time_may_run(tmp_path: Path) -> None:
+    ours, theirs = Results(tmp_path / "out.jsonl"), Results(tmp_path / "out.jsonl")
+    with ours.alone():
+        with pytest.raises(BusyError, match=r"written by another process.*name another file"):
+            with theirs.alone():
+                raise AssertionError("two at once")
+        ours.add({"kind": "result", "run": "a"})
+    with theirs.alone():
+        pass
 
 
 @pytest.mark.parametrize("text", ["no JSON at all", "no JSON\n", '{"user": "ana"}\n', "[]\n"])
@@ -151,8 +196,8 @@ def test_the_table_has_the_papers_number_beside_ours(set_up: Callable[..., Setup
         "people": {"ana": 1, "bo": 1},
         "trainings": 2,
         "sessions": [
-            {"user": "ana", "state": "learned", "recalled": 0.985, "seconds": 241.6},
-            {"user": "bo", "state": "failed", "recalled": None, "seconds": 0.1},
+            {"user": "ana", "state": "learned", "recalled": 0.985, "seconds": 241.6, "steps": 130},
+            {"user": "bo", "state": "failed", "recalled": None, "seconds": 0.1, "steps": None},
         ],
         "machine": {"processor": "EPYC", "cores": 2},
     }
@@ -176,5 +221,6 @@ def test_the_table_has_the_papers_number_beside_ours(set_up: Callable[..., Setup
     assert (ours["yes"], ours["no, same slot"], ours["open"]) == ("75%", "12%", "-")
     assert (ours["loss of neutral text"], ours["own questions recalled"]) == ("3.456", "0.98")
     assert (ours["sessions learned"], ours["s a session"]) == ("1 of 2", "242")
+    assert ours["steps a session"] == "130"
     assert "ana (1 sessions), bo (1 sessions)" in text and "EPYC (2 cores)" in text
     assert "at most 4 a session" in text and "seed 0" in text

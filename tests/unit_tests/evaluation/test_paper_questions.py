@@ -1,5 +1,6 @@
 """What the paper's experiments change of a session's questions, and that they leave the rest."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -10,8 +11,11 @@ from plum_langchain.evaluation.paper import EXPERIMENTS
 from plum_langchain.evaluation.paper.experiments import QuestionChange
 from plum_langchain.evaluation.paper.questions import Once, changed
 from plum_langchain.questions import RecordedQuestions
-from plum_langchain.questions.text import Said, words_of
-from plum_langchain.session import Question, Session
+from plum_langchain.questions.negatives import open_unknown
+from plum_langchain.questions.statements import topic_forms
+from plum_langchain.questions.text import Said, content_words, words_of
+from plum_langchain.questions.topics import THEMES
+from plum_langchain.session import Question, Session, Turn
 from plum_langchain.settings import QuestionSettings
 from tests.tiny import CHATS, FixedQuestions, session
 
@@ -29,6 +33,11 @@ def questions(what: str, exams: list[Exam], seed: int = 0) -> tuple[list[Questio
     ana = exams[0].sessions[1]
     maker = changed(MAKER, what, exams, seed=seed)  # type: ignore[arg-type]
     return MAKER.make(ana), maker.make(ana)
+
+
+def all_texts(exam: Exam) -> list[str]:
+    """Whatever was said in any of a person's sessions."""
+    return [turn.content for session in exam.sessions for turn in session.turns]
 
 
 def test_every_change_is_an_experiments() -> None:
@@ -93,7 +102,7 @@ def test_swapped_negatives_are_positives_with_one_value_that_was_never_said(
     exams: list[Exam],
 ) -> None:
     before, after = questions("swapped negatives", exams)
-    said = Said([turn.content for turn in exams[0].sessions[1].turns])
+    said = Said(all_texts(exams[0]))
     positives = {q.question: q for q in before if q.kind == "yes"}
     swapped = 0
     for old, new in zip(before, after, strict=True):
@@ -110,26 +119,49 @@ def test_swapped_negatives_are_positives_with_one_value_that_was_never_said(
     assert swapped >= 3
 
 
-def test_random_negatives_are_of_any_theme_and_share_nothing_with_the_chat(
+def test_random_negatives_are_of_any_theme_and_share_nothing_with_the_chats(
     exams: list[Exam],
 ) -> None:
-    from plum_langchain.questions.topics import THEMES
-
     before, after = questions("random negatives", exams)
+    said = Said(all_texts(exams[0]))
+    common = {*words_of("bought own take took started new broken went lost built old")}
+    topics = {
+        text: (number, topic)
+        for number, theme in enumerate(THEMES)
+        for topic in theme.topics
+        for text in (
+            *topic_forms(topic, "user"),
+            *(q.question for q in open_unknown(f"Did I tell you about {topic.about}?")),
+        )
+    }
     themes: set[int] = set()
     for question in after:
         if question.positive:
             continue
-        about = [
-            number
-            for number, theme in enumerate(THEMES)
-            for topic in theme.topics
-            if topic.about in question.question
-            or {*words_of(topic.claim)} - {"i", "am"} <= {*words_of(question.question)}
-        ]
-        themes.update(about[:1])
+        about = topics.get(question.question)
+        assert about, question.question
+        number, topic = about
+        themes.add(number)
+        words = {*content_words(f"{topic.about} {topic.claim}")} - common
+        assert words and not [word for word in words if said.has_word(word)], question.question
     assert len(themes) > len(THEMES) / 3  # the nearest would be of one or two
     assert not {q.question for q in before if not q.positive} & {q.question for q in after}
+
+
+@pytest.mark.parametrize("what", NEGATIVES)
+def test_no_negative_denies_what_the_person_told_elsewhere(exams: list[Exam], what: str) -> None:
+    """All that was asked of the first session is told in another one of the same person."""
+    ana, *others = exams
+    maker = changed(MAKER, what, exams, seed=0)  # type: ignore[arg-type]
+    first = ana.sessions[0]
+    kept = {q.question for q in MAKER.make(first)}
+    denied = [q for q in maker.make(first) if not q.positive and q.question not in kept]
+    told = tuple(Turn("user", question.question) for question in denied)
+    later = replace(ana.sessions[1], turns=(*ana.sessions[1].turns, *told))
+    ana = replace(ana, sessions=(first, later))
+    maker = changed(MAKER, what, [ana, *others], seed=0)  # type: ignore[arg-type]
+    again = {q.question for q in maker.make(first) if not q.positive}
+    assert denied and not again & {q.question for q in denied}
 
 
 def test_too_few_to_shift_are_an_error_of_the_session() -> None:

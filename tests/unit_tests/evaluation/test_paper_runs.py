@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from plum_langchain import __version__
+from plum_langchain.errors import QuestionError
 from plum_langchain.evaluation import Exam
 from plum_langchain.evaluation.paper import EXPERIMENTS, Results, Setup, choose, run_experiment
 from plum_langchain.evaluation.paper.questions import Once
 from plum_langchain.evaluation.paper.report import curves, to_markdown
 from plum_langchain.evaluation.picture import draw_forgetting
 from plum_langchain.questions import RecordedQuestions
-from plum_langchain.session import Session
+from plum_langchain.session import Session, Turn
 from tests.unit_tests.evaluation.paper import ASKED, TINY, Homes, people
 
 
@@ -55,7 +57,10 @@ def test_a_result_says_what_it_is_of_and_is_not_found_twice(
         ("bo", "learned", 4),
     ]
     assert record["summary"]["n"] == 6 and record["paper"] == 41.0
-    assert 0 <= record["said_right"] <= 1 and record["neutral_loss"] > 0
+    assert record["said_right"] == 0  # after one step: babble that begins with neither word
+    assert record["neutral_loss"] > 0
+    assert [s["steps"] for s in record["sessions"]] == [1, 1]  # of four questions in an epoch
+    assert record["version"] == __version__
     assert record["seconds"] > sum(s["seconds"] for s in record["sessions"]) > 0
     assert record["model"] == homes.model and record["machine"]["cores"] >= 1
     assert record["learning"]["answer_weight"] == 1 and record["learning"]["seed"] == 0
@@ -68,6 +73,9 @@ def test_a_result_says_what_it_is_of_and_is_not_found_twice(
     assert results.result(set_up(2).run(ce)) is None
     assert results.result(set_up(packed=True).run(ce)) is None
     assert results.result(setup.run(choose(["lambda-2"])[0])) is None
+    for changed in ({"questions": "positives only"}, {"order": "mixed"}, {"arm": "floor"}):
+        assert setup.run(replace(ce, **changed)) != setup.run(ce)
+    assert setup.run(replace(ce, title="other", paper=0.0, says="other")) == setup.run(ce)
     assert results.result(set_up().run(ce)) is not None
     assert not (tmp_path / "homes").exists()
 
@@ -96,7 +104,9 @@ def test_a_reply_counts_by_its_first_word(
     def scripted(self: Plum, user_id: str, question: str, **options: Any) -> Any:
         given = ask(self, user_id, question, **options)
         if options["closed"] or kinds[question] == "open":
+            assert options["max_new_tokens"] == 96
             return given
+        assert options["max_new_tokens"] == 4  # a word is enough
         text = "Yesterday you said so." if user_id == "bo" else replies[kinds[question]]
         return replace(given, text=text)
 
@@ -248,20 +258,82 @@ def test_a_stream_whose_home_is_gone_begins_again(
     assert [p["further"] for p in record["curve"]] == [0, 1]
 
 
+def test_the_home_of_a_stream_that_is_through_does_not_stay(
+    set_up: Callable[..., Setup], tmp_path: Path
+) -> None:
+    """It was interrupted after its result was written, and before its home was gone."""
+    setup, results = set_up(1), Results(tmp_path / "out.jsonl")
+    (stream,) = [e for e in EXPERIMENTS if e.name == "stream"]
+    results.add({"kind": "result", "run": setup.run(stream), "experiment": "stream"})
+    home = tmp_path / "homes" / f"stream-{setup.run(stream)}"
+    (home / "adapters").mkdir(parents=True)
+    assert run_experiment(stream, setup, results)["experiment"] == "stream"
+    assert not (tmp_path / "homes").exists()
+
+
+# -- the questions, made once -------------------------------------------------------------------
+
+
+class Costly:
+    """Counts what it is asked, as an LLM would; `refused` give no questions."""
+
+    name = "an LLM"
+
+    def __init__(self, *refused: str) -> None:
+        self.asked: list[str] = []
+        self.refused = refused
+
+    def make(self, session: Session) -> list[Any]:
+        self.asked.append(session.session_id)
+        if session.session_id in self.refused:
+            raise QuestionError("nothing to ask about")
+        return RecordedQuestions(ASKED).make(session)
+
+
 def test_the_questions_of_a_session_are_made_once() -> None:
-    asked: list[Session] = []
-
-    class Costly:
-        name = "an LLM"
-
-        def make(self, session: Session) -> list[Any]:
-            asked.append(session)
-            return RecordedQuestions(ASKED).make(session)
-
-    maker = Once(Costly())
+    costly = Costly("bo-s01")
+    maker = Once(costly)
     (ana, bo) = (exam.sessions[0] for exam in people(1))
     first = maker.make(ana)
     first.clear()  # what a caller does with it is the caller's affair
     assert maker.make(ana) == RecordedQuestions(ASKED).make(ana)
-    maker.make(bo)
-    assert asked == [ana, bo]
+    for _ in range(2):
+        with pytest.raises(QuestionError, match="nothing to ask about"):
+            maker.make(bo)
+    assert costly.asked == ["ana-s01", "bo-s01"]
+
+
+def test_the_next_process_learns_from_the_same_questions(tmp_path: Path) -> None:
+    (ana, bo) = (exam.sessions[0] for exam in people(1))
+    maker = Once(Costly("bo-s01"))
+    first = maker.make(ana)  # before there was a file: written there as well
+    maker.keep_in(Results(tmp_path / "out.jsonl"))
+    assert maker.make(ana) == first
+    with pytest.raises(QuestionError):
+        maker.make(bo)
+
+    costly = Costly()
+    again = Once(costly)
+    again.keep_in(Results(tmp_path / "out.jsonl"))
+    assert again.make(ana) == first
+    with pytest.raises(QuestionError, match="nothing to ask about"):
+        again.make(bo)
+    assert not costly.asked
+    again.make(replace(ana, turns=(*ana.turns, Turn("user", "Bye."))))  # which is another chat
+    made_otherwise = Once(costly, {"max_questions": 2})
+    made_otherwise.keep_in(Results(tmp_path / "out.jsonl"))
+    made_otherwise.make(ana)
+    assert costly.asked == ["ana-s01", "ana-s01"]
+
+
+def test_all_experiments_find_the_questions_of_one(
+    set_up: Callable[..., Setup], tmp_path: Path, learned: list[list[Any]]
+) -> None:
+    """As the journal gives a session back, in a stream, and mixed, it is the same session."""
+    setup, out = set_up(1), tmp_path / "out.jsonl"
+    for experiment in choose(["ce", "mixed", "stream-no-replay"]):
+        run_experiment(experiment, setup, Results(out))
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    made_of = [(r["user"], r["session"]) for r in records if r["kind"] == "questions"]
+    assert made_of == [("ana", "ana-s01"), ("bo", "bo-s01")]
+    assert len(learned) == 6

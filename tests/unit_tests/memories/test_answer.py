@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.memories.answer import Answer, _verdict, answer
+from plum_langchain.memories.answer import Answer, answer
 from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine
 from plum_langchain.session import UNKNOWN_ANSWER, Question
@@ -73,10 +73,6 @@ def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text:
 def test_what_was_never_told_is_denied_without_a_judge(taught: Any) -> None:
     found = ask(taught[0], None, taught[1], "Did I talk about whales?")
     assert (found.text, found.yes, found.recited) == ("No", 0.0, UNKNOWN_ANSWER)
-
-
-def test_nothing_that_comes_back_affirms_nothing() -> None:
-    assert _verdict(Verdicts(0.9), "", "Is my bakery closed?") == 0.0  # type: ignore[arg-type]
 
 
 def test_a_bare_answer_is_its_own_verdict(taught: Any) -> None:
