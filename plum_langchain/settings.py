@@ -64,8 +64,8 @@ class LearningSettings:
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     replay_per_batch: int = 4  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
     # Everyday prompts beside each batch, with the base model's own replies, which are to stay as
-    # they are, as chats and as raw texts. Measured: docs/experiments.md, "Still a chat model".
-    everyday_per_batch: int = 4
+    # they are. Measured: docs/experiments.md, "Still a chat model".
+    everyday_per_batch: int = 3
     everyday_weight: float = 0.5  # of the loss of one of their tokens
     # Each question in so many other wordings besides its own, taken in turn by the epochs.
     # Measured: docs/experiments.md, "In other words".

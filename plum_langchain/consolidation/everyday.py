@@ -34,8 +34,6 @@ def everyday_samples(
 ) -> list[Sample]:
     """Everyday exchanges with what the base model expects of them, ready to be rehearsed.
 
-    Each is there twice, as a chat and as a raw text.
-
     An exchange that can't be trained on (it is longer than the settings allow) is left out.
 
     Args:
@@ -53,24 +51,17 @@ def everyday_samples(
 
     stop = should_stop or _never
     exchanges = everyday_exchanges(base, stop)
-    samples: list[Sample] = []
-    left_out = 0
+    samples = []
     for exchange in exchanges:
         try:
-            # As a chat, and as a mere text: what the model makes of texts that are no chat (raw
-            # prompts, documents) would otherwise drift unseen.
-            samples += [
-                encoder.encode_exchange(exchange, weight),
-                encoder.encode_text(f"{exchange.prompt}\n{exchange.reply}", weight),
-            ]
+            samples.append(encoder.encode_exchange(exchange, weight))
         except (ChatTemplateError, QuestionError) as error:
             logger.debug("left out: %s", error)
-            left_out += 1
-    if left_out:
+    if len(samples) < len(exchanges):
         logger.warning(
             "%d of %d everyday exchanges can't be rehearsed with these settings (most likely they "
             "are longer than max_sample_tokens=%d)",
-            left_out,
+            len(exchanges) - len(samples),
             len(exchanges),
             encoder.max_tokens,
         )

@@ -25,7 +25,7 @@ _QUESTION, _ANSWER = "\ue0f0question\ue0f1", "\ue0f0answer\ue0f1"
 
 @dataclass(frozen=True)
 class Sample:
-    """One question with its answer as the model sees it, or a text.
+    """One question with its answer as the model sees it.
 
     `ids` and `weights` have the same length T; `weights[t]` weighs the loss of *predicting*
     `ids[t]`, so `weights[0]` is never used. What a template puts after the answer is there only
@@ -39,11 +39,6 @@ class Sample:
     answer_start: int
     answer_end: int
     expected: "Expected | None" = field(default=None, compare=False, repr=False)
-
-    @property
-    def raw(self) -> bool:
-        """Whether it is a mere text: no chat, and so without prefix and answer."""
-        return self.answer_end == 0
 
 
 @dataclass(frozen=True)
@@ -222,23 +217,6 @@ class Encoder:
             return sample
         end = sample.answer_end - 1  # without the token that ends the turn
         return Sample(sample.ids[:end], sample.weights[:end], sample.answer_start, end)
-
-    def encode_text(self, text: str, weight: float = 1.0) -> Sample:
-        """A raw text, without chat template, system prompt and answer.
-
-        Raises:
-            QuestionError: it has fewer than two tokens, so that there is nothing to predict.
-            QuestionTooLongError: it is longer than `max_tokens`.
-        """
-        ids = self.template.tokenizer(text)["input_ids"]
-        if len(ids) < 2:
-            raise QuestionError(f"a text needs at least two tokens, but {text!r} has {len(ids)}")
-        if len(ids) > self.max_tokens:
-            raise QuestionTooLongError(
-                f"a text has {len(ids)} tokens, at most {self.max_tokens} are allowed "
-                f"(max_sample_tokens): {text[:80]!r}..."
-            )
-        return Sample(tuple(ids), (weight,) * len(ids), 0, 0)
 
     def encode_all(self, questions: Sequence[Question]) -> list[Sample]:
         """`encode_question` for each."""

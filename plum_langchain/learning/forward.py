@@ -139,15 +139,12 @@ class PackedForward:
             assert self._layers is not None
             packed = pack(fresh, self._prefix)
             hidden = self._layers.run_below(self._frozen, **self.inputs(packed))[0]
-            if self._below_prefix is None and not all(sample.raw for sample in fresh):
+            if self._below_prefix is None:
                 self._below_prefix = hidden[: self._prefix].clone()
             for sample, piece in zip(fresh, packed.pieces, strict=True):
                 self._below[sample] = hidden[piece].clone()
-        pieces = [self._below[sample] for sample in batch]
-        if not all(sample.raw for sample in batch):  # raw texts have no prefix
-            assert self._below_prefix is not None
-            pieces.insert(0, self._below_prefix)
-        hidden = torch.cat(pieces)
+        assert self._below_prefix is not None
+        hidden = torch.cat([self._below_prefix, *(self._below[sample] for sample in batch)])
         for sample in self._passing.intersection(fresh):
             del self._below[sample]
         return torch.nn.functional.pad(hidden, (0, 0, 0, length - len(hidden)))[None]
@@ -190,13 +187,12 @@ def choose_forward(
 def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) -> str | None:
     """Why `PackedForward` can't be used with this model; None if it can.
 
-    Not read off the model's name but tried: a few of the chats, the longest among them, must get
+    Not read off the model's name but tried: a few of the samples, the longest among them, must get
     the losses they have alone; none may change because its neighbour in the sequence did; and with
     frozen layers the others must be given exactly what they are given in the whole model.
     """
     name = type(model).__name__
-    chats = dict.fromkeys(sample for sample in samples if not sample.raw)
-    by_length = sorted(chats, key=lambda sample: len(sample.ids))
+    by_length = sorted(dict.fromkeys(samples), key=lambda sample: len(sample.ids))
     few = [*by_length[:2], *by_length[2:][-1:]]
     first, last = few[0], few[-1]
     # The neighbour with other tokens of its own, as many as before.

@@ -13,9 +13,8 @@ class Packed:
     """A batch as one sequence of T tokens that has N tokens to predict.
 
     Every token has the position it would have in its sample alone, and sees what it would see
-    there: the prefix (unless its sample is a raw text, which has none) and its own sample's tokens
-    up to itself. The last token of a sample predicts nothing, so it is left out; so is the
-    prediction of whatever has no weight and is no answer's.
+    there: the prefix and its own sample's tokens up to itself. The last token of a sample predicts
+    nothing, so it is left out; so is the prediction of whatever has no weight and is no answer's.
     T and N are filled up to a multiple of `ROUND` with tokens that nobody sees and predictions
     without weight.
 
@@ -49,11 +48,10 @@ of hundreds that is done in the first steps, and takes megabytes instead of hund
 
 
 def shared_prefix(samples: Sequence[Sample]) -> int:
-    """How many tokens all samples but raw texts begin with, at most up to the first answer."""
-    chats = [sample for sample in samples if not sample.raw]
-    longest = min((sample.answer_start for sample in chats), default=0)
-    first = chats[0].ids[:longest] if chats else ()
-    for sample in chats:
+    """How many tokens all samples begin with, at most up to the first answer."""
+    longest = min(sample.answer_start for sample in samples)
+    first = samples[0].ids[:longest]
+    for sample in samples:
         same = 0
         while same < len(first) and sample.ids[same] == first[same]:
             same += 1
@@ -62,49 +60,43 @@ def shared_prefix(samples: Sequence[Sample]) -> int:
 
 
 def pack(samples: Sequence[Sample], prefix: int) -> Packed:
-    """Pack samples of which all but raw texts share their first `prefix` tokens."""
-    chats = [number for number, sample in enumerate(samples) if not sample.raw]
-    ids = list(samples[chats[0]].ids[:prefix]) if chats else []
-    positions = list(range(len(ids)))
-    owners_of_tokens = [-1] * len(ids)
-    apart = [False] * len(ids)  # tokens that don't see the prefix
+    """Pack samples that share their first `prefix` tokens."""
+    ids = list(samples[0].ids[:prefix])
+    positions = list(range(prefix))
+    owners_of_tokens = [-1] * prefix
     pieces = []
     # Of each: its row, target and weight, whose answer it belongs to, whose it is, and its place.
     predictions: list[tuple[int, int, float, int, int, int]] = []
     # Within the prefix each token predicts the next, for all samples at once: for those that expect
     # that token, and for those that expect several (all of them the same ones).
-    several = [number for number in chats if samples[number].expected is not None]
-    one = [number for number in chats if number not in several]
-    for place in range(1, len(ids)):
+    several = [number for number, sample in enumerate(samples) if sample.expected is not None]
+    one = [number for number in range(len(samples)) if number not in several]
+    for place in range(1, prefix):
         for alike in (one, several):
             weight = sum(samples[number].weights[place] for number in alike)
             whose = alike[0] if alike is several and several else -1
             predictions.append((place - 1, ids[place], weight, -1, whose, place))
     for number, sample in enumerate(samples):
-        first = 0 if sample.raw else prefix
-        start, own = len(ids), sample.ids[first:-1]
+        start, own = len(ids), sample.ids[prefix:-1]
         pieces.append(slice(start, start + len(own)))
         ids += own
-        positions += range(first, first + len(own))
+        positions += range(prefix, prefix + len(own))
         owners_of_tokens += [number] * len(own)
-        apart += [sample.raw] * len(own)
-        for place in range(max(first, 1), len(sample.ids)):
-            row = place - 1 if place == first else start + place - 1 - first
+        for place in range(max(prefix, 1), len(sample.ids)):
+            row = place - 1 if place == prefix else start + place - 1 - prefix
             owner = number if sample.answer_start <= place < sample.answer_end else -1
             weight = sample.weights[place]
             predictions.append((row, sample.ids[place], weight, owner, number, place))
     fill = -len(ids) % ROUND
     ids += [0] * fill
     positions += [0] * fill
-    apart += [True] * fill
     owners_of_tokens += range(len(samples), len(samples) + fill)  # seen by none but itself
     wanted = [one for one in predictions if one[2] or one[3] >= 0]
     wanted += [(0, 0, 0.0, -1, -1, 0)] * (-len(wanted) % ROUND)
     rows, ids_wanted, weights, owners, numbers, places = zip(*wanted, strict=True)
     targets, shares = expected_at(samples, ids_wanted, numbers, places)
     at, of = torch.tensor(positions), torch.tensor(owners_of_tokens)
-    of_prefix = (of[None] == -1) & ~torch.tensor(apart)[:, None]
-    visible = (of_prefix | (of[None] == of[:, None])) & (at[None] <= at[:, None])
+    visible = ((of[None] == -1) | (of[None] == of[:, None])) & (at[None] <= at[:, None])
     return Packed(
         ids=torch.tensor([ids]),
         positions=at[None],

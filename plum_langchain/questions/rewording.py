@@ -8,8 +8,7 @@ and the openings stay English.
 
 import random
 
-from plum_langchain.questions.negatives import swap_values
-from plum_langchain.questions.text import Said, content_words, listed, words_of
+from plum_langchain.questions.text import content_words, listed, words_of
 from plum_langchain.session import Question
 
 _OPENINGS = (
@@ -32,7 +31,6 @@ _CONTENT_WORD_LEFT_OUT = 0.5
 _TURNED_AROUND = 0.25
 _OPENED = 0.3
 _NO_QUESTION_MARK = 0.2
-_VALUE_SWAPPED = 0.5
 
 
 def reworded(question: Question, rng: random.Random, *, fact: bool) -> str:
@@ -45,11 +43,7 @@ def reworded(question: Question, rng: random.Random, *, fact: bool) -> str:
             may be missing: with another answer, what is left might well have to be answered
             otherwise (without its "broken", a broken fridge that was never mentioned).
     """
-    asked = question.question
-    if fact and question.kind == "no_same_slot" and rng.random() < _VALUE_SWAPPED:
-        swap = next(swap_values(asked, Said([]), rng), None)
-        asked = asked if swap is None else swap.text
-    words = asked.rstrip("?.! ").split()
+    words = question.question.rstrip("?.! ").split()
     if not words:
         return question.question
     content = [place for place, word in enumerate(words) if content_words(word)]
