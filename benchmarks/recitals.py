@@ -31,7 +31,7 @@ from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation.everyday import everyday_samples
 from plum_langchain.consolidation.prepare import choose_replay
 from plum_langchain.evaluation import machine, read_exams
-from plum_langchain.evaluation.everyday import everyday_prompts, judge_reply, neutral_texts
+from plum_langchain.evaluation.everyday import LONGEST_REPLY, measure_everyday
 from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
 from plum_langchain.evaluation.report import percent
@@ -135,24 +135,15 @@ def _still_itself(
     engine: Engine, recalled: Recalled, settings: LearningSettings, told: list[str]
 ) -> dict[str, Any]:
     """The loss of neutral text, and of everyday replies how many suit and leak."""
-    sampling = Sampling(max_new_tokens=48)
+    sampling = Sampling(max_new_tokens=LONGEST_REPLY)
     system = [{"role": "system", "content": settings.system_prompt or ""}]
-    chatted = [
-        judge_reply(
-            prompt,
-            engine.chat(
-                [*system, {"role": "user", "content": prompt.prompt}], recalled.adapter, sampling
-            ).text,
-            told,
-        )
-        for prompt in everyday_prompts()
-    ]
-    losses = [engine.loss(text, recalled.adapter) for text in neutral_texts()]
-    return {
-        "neutral": sum(nll for nll, _ in losses) / sum(tokens for _, tokens in losses),
-        "suits": sum(one.suits for one in chatted) / len(chatted),
-        "leaks": sum(one.leaks for one in chatted),
-    }
+
+    def say(prompt: str) -> str:
+        chat = [*system, {"role": "user", "content": prompt}]
+        return engine.chat(chat, recalled.adapter, sampling).text
+
+    found = measure_everyday(say, lambda text: engine.loss(text, recalled.adapter), told)
+    return {"neutral": found.loss, "suits": found.suits, "leaks": found.leaks}
 
 
 def _table(records: list[dict[str, Any]]) -> str:

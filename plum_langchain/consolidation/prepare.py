@@ -88,10 +88,12 @@ def correct(
     noted = dict.fromkeys(
         Update(q.replaces, q.statement) for q in questions if q.replaces and q.statement
     )
-    found = []
+    found: list[Question] = []
     for question in corrected([*updates, *noted], questions, earlier):
         now = (question.statement or "").partition(EARLIER)[0] or None
-        found += _short_enough([question, replace(question, statement=now)], encoder)[:1]
+        found += _short_enough([question], encoder) or _short_enough(
+            [replace(question, statement=now)], encoder
+        )
     return found
 
 

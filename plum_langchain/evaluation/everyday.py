@@ -7,7 +7,7 @@ nothing to do with anybody's chats.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -19,7 +19,7 @@ from plum_langchain.session import UNKNOWN_ANSWER
 _LEAK = re.compile(
     r"\byou(?:'ve| have)? (?:never )?(?:told|said|mentioned|talked)\b|\bwe never\b", re.I
 )
-_LONGEST_REPLY = 48  # tokens
+LONGEST_REPLY = 48  # tokens
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,46 @@ def everyday_ability(plum: Plum, user_id: str, memory: Literal["none", "parametr
         user_id: Whose memory.
         memory: "none" for the base model as it is.
     """
-    model = plum.chat_model(user_id, memory=memory, max_tokens=_LONGEST_REPLY)
+    model = plum.chat_model(user_id, memory=memory, max_tokens=LONGEST_REPLY)
     told = [
         q.statement
         for qs in plum.journal.generations.replay_questions(user_id).values()
         for q in qs
         if q.statement
     ]
-    chatted = [
-        judge_reply(prompt, str(model.invoke(prompt.prompt).content), told)
-        for prompt in everyday_prompts()
-    ]
-    return Everyday(tuple(chatted), neutral_loss(plum, user_id, memory))
+    return measure_everyday(
+        lambda prompt: str(model.invoke(prompt).content), _loss_of(plum, user_id, memory), told
+    )
+
+
+def measure_everyday(
+    say: Callable[[str], str], loss: Callable[[str], tuple[float, int]], told: Sequence[str]
+) -> Everyday:
+    """The same of any model.
+
+    Args:
+        say: Its reply to a prompt; `LONGEST_REPLY` tokens are enough.
+        loss: Of a raw text, as `Engine.loss`.
+        told: As for `judge_reply`.
+    """
+    chatted = [judge_reply(prompt, say(prompt.prompt), told) for prompt in everyday_prompts()]
+    return Everyday(tuple(chatted), _mean_loss(loss))
 
 
 def neutral_loss(plum: Plum, user_id: str, memory: Literal["none", "parametric"]) -> float:
     """Of the neutral texts, in nats per token; see `everyday_ability` for the arguments."""
+    return _mean_loss(_loss_of(plum, user_id, memory))
+
+
+def _loss_of(
+    plum: Plum, user_id: str, memory: Literal["none", "parametric"]
+) -> Callable[[str], tuple[float, int]]:
     adapter = plum.memory_named(memory).recall(user_id, "").adapter
-    sums = [plum.engine.loss(text, adapter) for text in neutral_texts()]
+    return lambda text: plum.engine.loss(text, adapter)
+
+
+def _mean_loss(loss: Callable[[str], tuple[float, int]]) -> float:
+    sums = [loss(text) for text in neutral_texts()]
     return sum(nll for nll, _ in sums) / sum(n for _, n in sums)
 
 

@@ -137,11 +137,12 @@ def load_model(
 
 def _mapped(resolved: ResolvedModel) -> list[range]:
     """Where the files of a model's weights are mapped into memory; known on Linux alone."""
-    if sys.platform != "linux":
+    maps = Path("/proc/self/maps")
+    if sys.platform != "linux" or not maps.exists():
         return []
     files = {str(file.resolve()) for file in resolved.path.glob("*.safetensors")}
     found = []
-    for line in Path("/proc/self/maps").read_text("utf-8", "surrogateescape").splitlines():
+    for line in maps.read_text("utf-8", "surrogateescape").splitlines():
         addresses, _, rest = line.partition(" ")
         if rest.split(None, 4)[-1] in files:
             start, end = (int(address, 16) for address in addresses.split("-"))

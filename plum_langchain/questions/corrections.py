@@ -20,7 +20,16 @@ EARLIER = " Earlier: "
 _IS_ABOUT = 0.6
 """Share of the words of one text that another must have to speak of the same."""
 
+# Words that tell whether a question asks for what was; see `of_earlier_days`.
+_TELLING = frozenset(
+    listed("tell told say said mention mentioned speak spoken talk talked discuss discussed")
+)
+_ASKING_WORDS = frozenset(listed("what which who whom whose when where why how"))
+_PAST_VERBS = frozenset(listed("was were had did wasn't weren't hadn't didn't"))
+_MARKS_EARLIER = frozenset(listed("originally original initially earlier formerly"))
+
 _ASKING = ("Is it true: {}?", "Is this still so: {}?", "What about this: {}?")
+"""In these the old fact itself is asked about, however it was asked about before."""
 
 
 def latest(learned_before: Mapping[int, Sequence[Question]]) -> dict[int, list[Question]]:
@@ -149,14 +158,6 @@ def of_earlier_days(question: str) -> bool:
         or any(f" {phrase} " in text for phrase in ("at first", "used to", "use to"))
         or words[-1:] == ["before"]
     )
-
-
-_TELLING = frozenset(
-    listed("tell told say said mention mentioned speak spoken talk talked discuss discussed")
-)
-_ASKING_WORDS = frozenset(listed("what which who whom whose when where why how"))
-_PAST_VERBS = frozenset(listed("was were had did wasn't weren't hadn't didn't"))
-_MARKS_EARLIER = frozenset(listed("originally original initially earlier formerly"))
 
 
 def _now_of(question: Question) -> str:

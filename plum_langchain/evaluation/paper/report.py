@@ -110,12 +110,12 @@ def estimate(
     epochs = sum(e.session_epochs(exams) for e in left)
     questions = max_questions or 100
     each = SECONDS_PER_SESSION_EPOCH * questions / 100
-    most, how = ("at most", "; packed, it takes less") if packed else ("about", ", not packed")
+    how, bound = ("", "at most") if packed else (", not packed", "about")
     return (
         f"To be run: {len(left)} of {len(experiments)} experiments with {trainings} trainings, in "
-        f"which a session's questions are gone through {epochs} times. At {most} {each:.0f} s "
-        f"each ({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC{how}) that "
-        f"is {most} {epochs * each / 3600:.1f} hours; asking comes on top."
+        f"which a session's questions are gone through {epochs} times. At {each:.0f} s each "
+        f"({questions} questions, SmolLM2-135M-Instruct, two cores of an AMD EPYC{how}) that is "
+        f"{bound} {epochs * each / 3600:.1f} hours; asking comes on top."
     )
 
 
