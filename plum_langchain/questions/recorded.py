@@ -83,12 +83,24 @@ def recorded_updates(session: Session) -> list[Update]:
     Raises:
         QuestionError: they are malformed; the message names the session and the field.
     """
-    changes = read_material(session, "updates", _UPDATES)
+    changes = read_material(session, "updates", _UPDATES, instead="leave it out")
     return [Update(change.old, change.new) for change in changes]
 
 
-def read_material(session: Session, field: str, schema: "TypeAdapter[list[T]]") -> list[T]:
+def read_material(
+    session: Session,
+    field: str,
+    schema: "TypeAdapter[list[T]]",
+    *,
+    instead: str = "use the question maker 'statements'",
+) -> list[T]:
     """What came with a session under this name; nothing if it didn't.
+
+    Args:
+        session: With its material.
+        field: Its name there.
+        schema: What it must be.
+        instead: What else than to correct it can be done, for the error.
 
     Raises:
         QuestionError: it isn't what the schema says; the message names the session and the field.
@@ -101,5 +113,5 @@ def read_material(session: Session, field: str, schema: "TypeAdapter[list[T]]") 
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
         raise QuestionError(
             f"the recorded `{field}{place}` of session {session.session_id!r} can't be used: "
-            f"{first['msg']}; correct it, or use the question maker 'statements'"
+            f"{first['msg']}; correct it, or {instead}"
         ) from error
