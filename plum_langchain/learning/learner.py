@@ -270,9 +270,7 @@ def _wordings(
         other = []
         for sample, question in zip(own, questions, strict=True):
             try:
-                text = reworded(
-                    question, rng, fact=settings.recite and question.recital == question.statement
-                )
+                text = reworded(question, rng, recites=settings.recite)
                 other.append(encoder.encode_question(replace(question, question=text)))
             except QuestionTooLongError:
                 other.append(sample)
