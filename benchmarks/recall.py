@@ -174,7 +174,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", nargs="+", default=["ana", "bo"])
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
-    parser.add_argument("--max-questions", type=int, default=100, help="of each session")
+    parser.add_argument("--max-questions", type=int, default=150, help="of each session")
     parser.add_argument("--questions", default="recorded")
     parser.add_argument("--arms", nargs="+", default=["floor", "parametric"])
     parser.add_argument("--model", default="smollm2")

@@ -5,7 +5,8 @@
 Every recorded fact of the example chats has three questions answered Yes by it and three answered
 No. The judge that comes with the package was taught with eight made-up people, ana and bo among
 them, and is tried on chidi and dara; for ana and for bo another one is taught with the other seven
-(what its settings were chosen by). The model asked in words is beside it. Then facts that changed
+(what its settings were chosen by). The model asked in words is beside it. Then how often a question
+is taken to be about its own fact, and about another of the same person. Then facts that changed
 (`changes.jsonl`, sixty of two made-up people; no judge was taught with them), told as an adapter
 is taught to tell them: by kind of question, the judge's verdict on all of it, and the verdict that
 sets what is true now against what was (`verdicts/recited.py`).
@@ -25,7 +26,7 @@ from plum_langchain.evaluation import machine
 from plum_langchain.models import Engine, resolve_model
 from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.verdicts import Judge, verdict
-from plum_langchain.verdicts.pairs import Pair, pairs_of, shipped_pairs
+from plum_langchain.verdicts.pairs import Pair, mistaken, pairs_of, shipped_pairs
 
 KINDS_OF_CHANGE = {
     "true": "what is true now: Yes",
@@ -52,6 +53,7 @@ def main() -> None:
     _tried("all", Judge(engine), ("chidi", "dara"))
     if arguments.asked:
         _asked_in_words(engine, ("chidi", "dara"), arguments.asked)
+    _fitting(Judge(engine), ("chidi", "dara"))
     _changes(Judge(engine))
 
 
@@ -69,8 +71,18 @@ def recorded_pairs(*people: str) -> list[Pair]:
 def _tried(taught: str, by: Judge, people: Sequence[str]) -> None:
     pairs = recorded_pairs(*people)
     found = by.probabilities([(pair.statement, pair.question) for pair in pairs])
-    shares = _shares([p > 0.5 for p in found], [pair.yes for pair in pairs])
+    shares = _shares([p > 0.5 for p in found], [bool(pair.yes) for pair in pairs])
     print(f"| {taught} | {', '.join(people)} | {len(pairs)} | the judge {shares}", flush=True)
+
+
+def _fitting(judge: Judge, people: Sequence[str]) -> None:
+    """Whether a question is taken to be about its own fact, and not about another one."""
+    own = recorded_pairs(*people)
+    print("\n| a question beside | pairs | taken to fit |\n| --- | --- | --- |")
+    for beside, pairs in (("its own fact", own), ("another of the person", mistaken(own))):
+        found = judge.read([(pair.statement, pair.question) for pair in pairs])
+        share = sum(fits > 0.5 for _, fits in found) / len(found)
+        print(f"| {beside} | {len(pairs)} | {share:.0%} |", flush=True)
 
 
 def _changes(judge: Judge) -> None:
@@ -94,7 +106,7 @@ def _changes(judge: Judge) -> None:
 def _asked_in_words(engine: Engine, people: Sequence[str], number: int) -> None:
     pairs = recorded_pairs(*people)
     some = random.Random(0).sample(pairs, min(number, len(pairs)))
-    shares = _shares([_asked(engine, pair) for pair in some], [pair.yes for pair in some])
+    shares = _shares([_asked(engine, pair) for pair in some], [bool(pair.yes) for pair in some])
     print(f"| - | {', '.join(people)} | {len(some)} | the model, asked {shares}")
 
 

@@ -145,8 +145,8 @@ class QuestionSettings:
 
     learn_assistant: bool = True  # learn advice the assistant gave, as "you told me"
     # A balanced, seeded selection of at most so many a session; None for all there are. Measured:
-    # docs/experiments.md, "Half the epochs".
-    max_questions: int | None = 100
+    # docs/experiments.md, "All phrasings, and words of the fact".
+    max_questions: int | None = 150
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from plum_langchain.memories.base import Recalled, Snippet, with_snippets
 from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
-from plum_langchain.verdicts import Judge, verdict
+from plum_langchain.verdicts import Judge, choose, verdict
 
 ANSWER_TOKENS = 96
 """The bound of an answer, unless another is given."""
+
+RECITALS = 5
+"""How many facts an adapter may bring back, of which the one that fits the question best is kept.
+Measured: docs/experiments.md, "Several facts, of which one fits"."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def answer(
 
     Args:
         engine: What generates.
-        judge: Of the verdict on what an adapter that was taught to recite brings back.
+        judge: Of what an adapter that was taught to recite brings back: what fits, and whether it
+            says so.
         recalled: What the memory contributes.
         question: In the user's voice.
         memory: The memory's name, for the answer.
@@ -63,17 +68,17 @@ def answer(
     yes: float | None = None
     recited: str | None = None
     adapter = recalled.adapter
-    sampling = Sampling(max_new_tokens=max_new_tokens)
-    if closed and adapter is not None and engine.manifest(adapter).settings.get("recite"):
-        reply = engine.chat(messages, adapter, sampling)
-        recited, prompt_tokens = reply.text.strip(), reply.prompt_tokens
-        yes = verdict(judge, recited, question)
-        text = "Yes" if yes > 0.5 else "No"
+    if adapter is not None and engine.manifest(adapter).settings.get("recite"):
+        likely, prompt_tokens = engine.likely(messages, adapter, RECITALS, max_new_tokens)
+        text = choose(judge, likely, question)
+        if closed:
+            recited, yes = text, verdict(judge, text, question)
+            text = "Yes" if yes > 0.5 else "No"
     elif closed:
         yes, prompt_tokens = engine.yes_probability(messages, adapter)
         text = "Yes" if yes > 0.5 else "No"
     else:
-        reply = engine.chat(messages, adapter, sampling)
+        reply = engine.chat(messages, adapter, Sampling(max_new_tokens=max_new_tokens))
         text, prompt_tokens = reply.text.strip(), reply.prompt_tokens
     return Answer(
         text=text,

@@ -49,6 +49,14 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Likely:
+    """One of several replies, and the log-probability of all of it, its end included, in nats."""
+
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
 class Reply:
     """A finished reply. `finish_reason` is "stop" (its own end or a stop string) or "length"."""
 
@@ -139,6 +147,56 @@ class Engine(Reading):
             WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
         """
         return self._generate(self._chat_ids(messages), adapter, sampling)
+
+    def likely(
+        self,
+        messages: Sequence[Message],
+        adapter: AdapterRef | None,
+        number: int,
+        max_new_tokens: int,
+    ) -> tuple[list[Likely], int]:
+        """The likeliest replies to a chat, as far as a beam search of this width finds them.
+
+        Args:
+            messages: The chat.
+            adapter: On top of the base model.
+            number: Of replies and of beams; at least 2.
+            max_new_tokens: Bound of each reply.
+
+        Returns:
+            At most `number` different replies, the likeliest first, and how many tokens the prompt
+            has.
+
+        Raises:
+            ChatTemplateError, InvalidInputError, WrongBaseModelError, DamagedAdapterError: as
+                `chat`.
+        """
+        import torch
+
+        prompt = self._chat_ids(messages)
+        room = self._room(prompt)
+        tokenizer = self.base.tokenizer
+        inputs = torch.tensor([prompt], device=self.base.device)
+        with self._activated(adapter) as model, torch.inference_mode():
+            found = model.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=max_new_tokens if room is None else min(max_new_tokens, room),
+                num_beams=number,
+                num_return_sequences=number,
+                length_penalty=0.0,  # a sum, not a mean: replies are of different lengths
+                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
+                return_dict_in_generate=True,
+                output_scores=True,
+                **_drawing(Sampling()),
+            )
+        texts = tokenizer.batch_decode(found.sequences[:, len(prompt) :], skip_special_tokens=True)
+        replies: dict[str, float] = {}
+        for text, score in zip(texts, found.sequences_scores.tolist(), strict=True):
+            if not replies or score > _NEVER_FOUND:
+                replies[text.strip()] = max(score, replies.get(text.strip(), -math.inf))
+        ordered = sorted(replies.items(), key=lambda one: -one[1])
+        return [Likely(text, score) for text, score in ordered], len(prompt)
 
     def stream_chat(
         self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
@@ -288,6 +346,9 @@ class Engine(Reading):
                 if ref.owner == owner:
                     del self._attached[name]
 
+
+_NEVER_FOUND = -1e8
+"""What transformers gives to those of the wanted replies that a beam search had no time to end."""
 
 _GREEDY_BELOW = 1e-5
 """Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""

@@ -35,7 +35,8 @@ _TURNS = frozenset(
 )
 """Small words that turn what a question says into something else."""
 
-# How often. Measured together: docs/experiments.md, "In other words" and "In words of the fact".
+# How often. Measured: docs/experiments.md, "In other words", and "All phrasings, and words of the
+# fact".
 _OF_THE_FACT = 0.4
 _SMALL_WORD_LEFT_OUT = 0.3
 _CONTENT_WORD_LEFT_OUT = 0.5

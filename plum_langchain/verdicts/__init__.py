@@ -1,6 +1,6 @@
 """Judging what was recited: does the statement that came back say what the question asks?"""
 
 from plum_langchain.verdicts.judge import Judge
-from plum_langchain.verdicts.recited import verdict
+from plum_langchain.verdicts.recited import choose, verdict
 
-__all__ = ["Judge", "verdict"]
+__all__ = ["Judge", "choose", "verdict"]

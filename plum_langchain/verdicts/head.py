@@ -1,4 +1,7 @@
-"""The last step of a verdict: from what a middle layer holds, and from words, to Yes or No."""
+"""The last step of a verdict: from what a middle layer holds, and from words, to Yes or No.
+
+And to whether statement and question are about the same matter at all.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +13,18 @@ from safetensors.torch import save as to_bytes
 
 @dataclass(frozen=True)
 class Head:
-    """A linear function of a normalised state and of standardised word counts.
+    """Two linear functions of a normalised state and of standardised word counts.
+
+    The first row of each tensor is of the log odds of Yes, the second of those that the question
+    is about the statement's matter.
 
     Attributes:
         layer: Whose output the state is (1 is the first layer's).
-        weight: (H,) of the state.
-        words: (W,) of the word counts.
+        weight: (2, H) of the state.
+        words: (2, W) of the word counts.
         mean: (W,) of the word counts it was trained on.
         scale: (W,) their standard deviations.
-        bias: ()
+        bias: (2,)
     """
 
     layer: int
@@ -39,11 +45,11 @@ class Head:
         """
         return cls(
             layer=layer,
-            weight=torch.zeros(size, requires_grad=True),
-            words=torch.zeros(words.shape[1], requires_grad=True),
+            weight=torch.zeros(2, size, requires_grad=True),
+            words=torch.zeros(2, words.shape[1], requires_grad=True),
             mean=words.mean(0),
             scale=words.std(0) + 1e-6,
-            bias=torch.zeros((), requires_grad=True),
+            bias=torch.zeros(2, requires_grad=True),
         )
 
     @property
@@ -52,14 +58,15 @@ class Head:
         return [self.weight, self.words, self.bias]
 
     def logits(self, states: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """The log odds of Yes, (n,).
+        """The log odds of Yes and of being about the same matter, (n, 2).
 
         Args:
             states: (n, H)
             words: (n, W)
         """
         state = torch.nn.functional.layer_norm(states.float(), states.shape[1:])
-        return state @ self.weight + (words - self.mean) / self.scale @ self.words + self.bias
+        standard = (words - self.mean) / self.scale
+        return state @ self.weight.T + standard @ self.words.T + self.bias
 
     def save(self, path: Path) -> None:
         """As safetensors."""

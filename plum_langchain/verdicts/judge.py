@@ -49,6 +49,16 @@ class Judge:
 
     def probabilities(self, asked: Sequence[tuple[str, str]]) -> list[float]:
         """`probability` for each statement and question, read in batches."""
+        return [yes for yes, _ in self.read(asked)]
+
+    def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        """For each statement and question, the probability of Yes and that they fit each other.
+
+        They do if the question is about what the statement says, true or not.
+
+        Raises:
+            ChatTemplateError, InvalidInputError, CacheError: as `probability`.
+        """
         import torch
 
         from plum_langchain.verdicts.train import chat_of
@@ -57,8 +67,7 @@ class Judge:
         chats = [chat_of(statement, question) for statement, question in asked]
         states = self._engine.states(chats, head.layer, lora)
         words = torch.tensor([overlap(statement, question) for statement, question in asked])
-        found: list[float] = head.logits(states, words).sigmoid().tolist()
-        return found
+        return [(yes, fits) for yes, fits in head.logits(states, words).sigmoid().tolist()]
 
     @property
     def name(self) -> str:

@@ -5,22 +5,28 @@ of the example chats that settings are tuned on.
 """
 
 import json
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+
+from plum_langchain.questions.text import alike, content_words
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A question about a statement, and whether the statement says so.
+    """A question beside a statement, and whether the statement says so.
 
     `of` is the person it is about: pairs of one person are alike, so who judges well must be tried
-    on another.
+    on another. `yes` is None where only this is to be learned: that the question is not `about`
+    what the statement says.
     """
 
     of: str
     statement: str
     question: str
-    yes: bool
+    yes: bool | None
+    about: bool = True
 
 
 def shipped_pairs() -> list[Pair]:
@@ -41,7 +47,44 @@ def pairs_of(line: str) -> list[Pair]:
     """The pairs of a fact."""
     fact = json.loads(line)
     return [
-        Pair(fact["of"], fact["statement"], question, yes)
+        Pair(fact["of"], fact["statement"], question, yes, about=key != "near")
         for key, yes in (("true", True), ("false", False), ("near", False))
         for question in fact[key]
     ]
+
+
+_MISTAKEN = 2 / 3
+"""Of the questions about a fact, those that are put beside another fact as well."""
+
+_ALIKE_OF = 8
+"""Of so many other facts, every second time the one with most words of the question is taken."""
+
+
+def mistaken(pairs: Sequence[Pair], *, seed: int = 0) -> list[Pair]:
+    """Questions beside another fact of the same person, as a memory might mistake them.
+
+    Args:
+        pairs: Whose questions and statements are put together anew.
+        seed: Draws them.
+    """
+    rng = random.Random(seed)
+    statements: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.statement not in statements.setdefault(pair.of, []):
+            statements[pair.of].append(pair.statement)
+    found = []
+    known = {(pair.statement, pair.question) for pair in pairs}
+    for pair in pairs:
+        others = [one for one in statements[pair.of] if (one, pair.question) not in known]
+        if not pair.about or not others or rng.random() >= _MISTAKEN:
+            continue
+        some = rng.sample(others, min(_ALIKE_OF, len(others)))
+        asked = content_words(pair.question)
+        nearest = max(some, key=lambda one: _in_common(asked, content_words(one)))
+        other = rng.choice([some[0], nearest])
+        found.append(Pair(pair.of, other, pair.question, None, about=False))
+    return found
+
+
+def _in_common(asked: Sequence[str], said: Sequence[str]) -> int:
+    return sum(any(alike(word, other) for other in said) for word in asked)

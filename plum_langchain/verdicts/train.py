@@ -3,7 +3,9 @@
 A small model that is asked says Yes or No at random, whether or not the statement stands before the
 question. What it lacks is the comparison. So its middle layers get a small LoRA adapter of their
 own, trained with a linear head on what the last of them makes of statement and question (the loss
-is on the verdict alone), on pairs of made-up people. It is no part of any user's adapter.
+is on the verdict alone), on pairs of made-up people. It is no part of any user's adapter. Beside
+the verdict it learns whether a question is about a statement at all, from questions put beside
+another fact, since what a memory brings back may be the wrong one.
 """
 
 import logging
@@ -23,14 +25,14 @@ from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.models import LoadedModel
 from plum_langchain.settings import LearningSettings
 from plum_langchain.verdicts.head import Head
-from plum_langchain.verdicts.pairs import Pair
+from plum_langchain.verdicts.pairs import Pair, mistaken
 from plum_langchain.verdicts.words import overlap
 
 logger = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"
 
-VERSION = b"1"
+VERSION = b"2"
 """Of what is trained here, and of what it reads. Another number makes all judges be taught anew."""
 
 # Measured: docs/experiments.md, "A judge that was taught". Chosen between ana and bo.
@@ -42,7 +44,7 @@ _WARM_UP = 20  # steps
 
 
 def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: int = 0) -> None:
-    """Train an adapter and a head once through the pairs, and save both.
+    """Train an adapter and a head once through the pairs and mistaken ones, and save both.
 
     Args:
         base: The base model, which is given back as it came; not the object that serves chats.
@@ -64,12 +66,16 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
         ) from error
     last = max(1, round(_LAST * len(layers)))
     middle = range(min(round(_FIRST * len(layers)), last - 1), last)
+    pairs = [*pairs, *mistaken(pairs, seed=seed)]
     template = ChatTemplate(base.tokenizer)
     pad = base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
     read = [template.tokenize(template.prompt(chat_of(p.statement, p.question)))[0] for p in pairs]
     words = torch.tensor([overlap(pair.statement, pair.question) for pair in pairs])
-    yes = torch.tensor([float(pair.yes) for pair in pairs])
-    no_to_yes = (1 - yes.mean()) / yes.mean()  # both count the same, however many there are
+    right = torch.tensor([[float(pair.yes or False), float(pair.about)] for pair in pairs])
+    judged = torch.tensor([[float(pair.yes is not None), 1.0] for pair in pairs])
+    yes = (right * judged).sum(0) / judged.sum(0)
+    # Both answers count the same, however many there are; without one of them, as they are.
+    weight = torch.where((yes > 0) & (yes < 1), (1 - yes) / yes, 1.0)
     hidden = base.model.config.get_text_config().hidden_size
     head = Head.blank(last, hidden, words)
     with attached(base.model, None, replace(_LORA, seed=seed), layers=middle) as (adapted, _):
@@ -90,9 +96,14 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = share * rate
             states = layers.at_end(last, [read[index] for index in batch], pad)
-            loss = binary_cross_entropy_with_logits(
-                head.logits(states, words[batch]), yes[batch], pos_weight=no_to_yes
+            losses = binary_cross_entropy_with_logits(
+                head.logits(states, words[batch]),
+                right[batch],
+                weight=judged[batch],
+                pos_weight=weight,
+                reduction="none",
             )
+            loss = losses.sum() / len(batch)
             _check([loss], base, step)
             loss.backward()
             weights.take_gradients()

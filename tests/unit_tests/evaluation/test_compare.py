@@ -42,7 +42,9 @@ def compared(
         tmp_path_factory.mktemp("compare") / "home",
         model=str(tiny_model),
         embeddings=WordEmbeddings(),
-        learning=LearningSettings(rank=4, alpha=8, epochs=1, everyday_per_batch=0),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=10, learning_rate=1e-2, everyday_per_batch=0, rewordings=0
+        ),
         question_settings=QuestionSettings(max_questions=4),
     )
     # Half of its tokens end an answer, so that answers are short: nobody looks at what they say.

@@ -16,6 +16,7 @@ from plum_langchain.models import Engine, load_model, resolve_model
 from tests.tiny import save_tiny_model
 from tests.unit_tests.learning.learnable import FAST, chat, peft_model
 from tests.unit_tests.models.conftest import (
+    CHAT,
     TOLD,
     Shelf,
     publish,
@@ -51,6 +52,34 @@ def test_yes_probability_is_what_a_person_computes(shelf: Shelf, engine: Engine)
         assert tokens == len(prompt)
         if user:
             assert (found > 0.9) if user == "ana" else (found < 0.1)
+
+
+def test_the_likeliest_replies_have_the_probability_a_person_computes(
+    shelf: Shelf, engine: Engine
+) -> None:
+    tokenizer = shelf.base.tokenizer
+    prompt = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True)["input_ids"]
+    for user in ("ana", "dara"):
+        found, tokens = engine.likely(CHAT, shelf.refs[user], 4, 40)
+        assert tokens == len(prompt)
+        assert found[0].text == TOLD[user] == reply(engine, shelf.refs[user])
+        assert len({one.text for one in found}) == len(found) == 4
+        scores = [one.log_probability for one in found]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] < 0
+        model = peft_model(shelf.base, shelf.refs[user].path)
+        ids = [*tokenizer.encode(TOLD[user]), tokenizer.eos_token_id]
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, -len(ids) - 1 : -1]
+        by_hand = logits.log_softmax(-1)[range(len(ids)), ids].sum()
+        assert scores[0] == pytest.approx(float(by_hand), abs=1e-3)
+
+
+def test_likely_replies_may_be_cut_off(shelf: Shelf, engine: Engine) -> None:
+    found, _ = engine.likely(CHAT, shelf.refs["dara"], 3, 2)
+    assert found
+    assert all(len(one.text) <= 2 for one in found)
+    assert all(-100 < one.log_probability <= 0 for one in found)
 
 
 def test_the_loss_of_a_text_is_what_transformers_computes(shelf: Shelf, engine: Engine) -> None:

@@ -12,11 +12,11 @@ def head(seed: int = 0) -> Head:
     generator = torch.Generator().manual_seed(seed)
     return Head(
         layer=17,
-        weight=torch.randn(5, generator=generator),
-        words=torch.randn(3, generator=generator),
+        weight=torch.randn(2, 5, generator=generator),
+        words=torch.randn(2, 3, generator=generator),
         mean=torch.randn(3, generator=generator),
         scale=torch.rand(3, generator=generator) + 0.5,
-        bias=torch.randn((), generator=generator),
+        bias=torch.randn(2, generator=generator),
     )
 
 
@@ -26,15 +26,17 @@ def test_it_is_linear_in_normalised_states_and_standardised_words() -> None:
     found = one.logits(states, words)
     for row in range(4):
         state = (states[row] - states[row].mean()) / states[row].std(correction=0)
-        by_hand = state @ one.weight + (words[row] - one.mean) / one.scale @ one.words + one.bias
-        assert float(found[row]) == pytest.approx(float(by_hand), rel=1e-3)
+        standard = (words[row] - one.mean) / one.scale
+        for of in range(2):  # Yes, and about the same matter
+            by_hand = state @ one.weight[of] + standard @ one.words[of] + one.bias[of]
+            assert float(found[row, of]) == pytest.approx(float(by_hand), rel=1e-3)
 
 
 def test_a_blank_head_says_even_odds_and_can_be_trained() -> None:
     words = torch.tensor([[1.0, 7.0], [3.0, 7.0]])  # the second never varies, which does no harm
     blank = Head.blank(2, 5, words)
     logits = blank.logits(torch.randn(2, 5), words)
-    assert logits.tolist() == [0.0, 0.0]
+    assert logits.tolist() == [[0.0, 0.0], [0.0, 0.0]]
     logits.sum().backward()
     assert all(tensor.grad is not None for tensor in blank.trained)
 

@@ -11,7 +11,7 @@ from plum_langchain.errors import CacheError, DivergedError
 from plum_langchain.models import Engine, load_model
 from plum_langchain.verdicts import judge as module
 from plum_langchain.verdicts.judge import Judge
-from plum_langchain.verdicts.pairs import Pair, shipped_pairs
+from plum_langchain.verdicts.pairs import Pair, mistaken, shipped_pairs
 from plum_langchain.verdicts.train import train
 from tests.unit_tests.learning.test_learn import Snapshot
 from tests.unit_tests.models.conftest import Shelf, chat, reply
@@ -24,6 +24,10 @@ PAIRS = [
     Pair("ana", f"Your bakery opens at {hour}.", f"Does it open at {asked}?", hour == asked)
     for hour in (5, 6, 7, 8)
     for asked in (5, 6, 7, 8, hour, hour, hour)
+]
+OTHERS = [
+    Pair("ana", "Your boat is sold.", question, yes)
+    for question, yes in (("Is the boat sold?", True), ("Is the boat for hire?", False))
 ]
 
 
@@ -72,6 +76,30 @@ def test_many_are_judged_as_each_alone(engine: Engine) -> None:
     asked = [(pair.statement, pair.question) for pair in PAIRS[:20]]
     together = judge.probabilities(asked)
     assert together == pytest.approx([judge.probability(*one) for one in asked], abs=1e-5)
+
+
+def test_a_question_fits_the_fact_it_is_about(engine: Engine) -> None:
+    """Yes or No: both fit. Taught with questions that are put beside another fact."""
+    judge = Judge(engine, PAIRS * 3 + OTHERS * 3)
+    fits = [
+        [fit for _, fit in judge.read([(told, "Does it open at 9?"), (told, "Is the boat sold?")])]
+        for told in ("Your bakery opens at 9.", "Your bakery opens at 11.", "Your boat is sold.")
+    ]
+    assert [bakery > boat for bakery, boat in fits] == [True, True, False]
+
+
+def test_a_mistaken_pair_is_of_the_same_person_and_no_verdict() -> None:
+    pairs = [*PAIRS, *OTHERS, Pair("bo", "You run.", "Do I run?", True)]
+    found = mistaken(pairs)
+    assert len(found) > len(pairs) / 3
+    own = {(pair.statement, pair.question) for pair in pairs}
+    for pair in found:
+        assert pair.of == "ana"  # bo has told nothing else
+        assert pair.yes is None
+        assert not pair.about
+        assert (pair.statement, pair.question) not in own
+    assert mistaken(pairs) == found
+    assert mistaken(pairs, seed=1) != found
 
 
 def test_what_is_read_is_what_training_read(engine: Engine, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
-"""A fact that changed is judged by what is true now, unless the question is of earlier days."""
+"""Of several facts the one that fits is kept; one that changed is judged by what is true now."""
 
 from collections.abc import Sequence
 from typing import cast
 
 import pytest
 
+from plum_langchain.models import Likely
 from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.session import UNKNOWN_ANSWER
-from plum_langchain.verdicts import Judge, verdict
+from plum_langchain.verdicts import Judge, choose, verdict
 
 NOW, OLD = "Your class moved from Monday to Thursday.", "Your class is on Monday in room 3."
 BOTH = f"{NOW}{EARLIER}{OLD}"
@@ -58,3 +59,36 @@ def test_what_is_no_statement_needs_no_judge(recited: str, probability: float) -
     judge = Words()
     assert verdict(cast(Judge, judge), recited, "Is it?") == probability
     assert not judge.read
+
+
+class Fitting:
+    """Says how well each statement fits; it has no opinion of what is none."""
+
+    def __init__(self, **fits: float) -> None:
+        self._fits = fits
+
+    def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        return [(0.5, self._fits[statement]) for statement, _ in asked]
+
+
+@pytest.mark.parametrize(
+    ("likely", "chosen"),
+    [
+        ({"bakery": -0.1, "boat": -1.0}, "boat"),  # what fits, if it is likely at all
+        ({"bakery": -0.1, "boat": -6.0}, "bakery"),
+        ({"bakery": -0.1}, "bakery"),
+        ({"bakery": -0.1, UNKNOWN_ANSWER: -1.0}, UNKNOWN_ANSWER),  # rather than what doesn't fit
+        ({UNKNOWN_ANSWER: -0.1, "bakery": -1.0}, UNKNOWN_ANSWER),
+        ({UNKNOWN_ANSWER: -1.0, "boat": -1.2}, "boat"),
+        ({"Yes": -0.2, "No": -1.0}, "Yes"),
+        ({"": -0.2, UNKNOWN_ANSWER: -1.0}, ""),
+    ],
+)
+def test_the_fact_that_fits_is_kept(likely: dict[str, float], chosen: str) -> None:
+    judge = cast(Judge, Fitting(bakery=0.1, boat=0.9))
+    assert choose(judge, [Likely(*one) for one in likely.items()], "Do I sail?") == chosen
+
+
+def test_a_fact_that_fits_not_at_all_can_still_be_the_only_one() -> None:
+    judge = cast(Judge, Fitting(a=0.0, b=0.0))
+    assert choose(judge, [Likely("a", -1.0), Likely("b", -2.0)], "Do I sail?") == "a"
