@@ -1,4 +1,4 @@
-"""What makes 1,300 tests quick: one thread a process, homes in memory, and less garbage collection.
+"""What makes 1,900 tests quick: one thread a process, homes in memory, and less garbage collection.
 
 It holds for a worker of pytest-xdist (`make unit` starts one a core) as for a run without.
 """
@@ -46,6 +46,17 @@ def pytest_collection_finish() -> None:
     """Leave what is imported by now out of every later collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_pairs() -> Iterator[None]:
+    """Tiny models are taught to judge with a few of the shipped pairs; they learn little anyway."""
+    from plum_langchain.verdicts import judge, pairs
+
+    few = pairs.shipped_pairs()[::20]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judge, "shipped_pairs", lambda: few)
+        yield
 
 
 @pytest.fixture(autouse=True)

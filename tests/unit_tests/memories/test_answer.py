@@ -1,6 +1,7 @@
-"""Yes or No: judged from what was recited, or scored where nothing is."""
+"""What is recited, of several facts; Yes or No is judged from it, or scored where nothing is."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.memories.answer import Answer, answer
+from plum_langchain.memories.answer import RECITALS, Answer, answer
 from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine
 from plum_langchain.session import UNKNOWN_ANSWER, Question
@@ -26,11 +27,15 @@ TAUGHT = [
 
 
 class Verdicts:
-    """Remembers what it was asked to judge."""
+    """Remembers what it was asked to judge; one fact fits better than the others, if any does."""
 
-    def __init__(self, probability: float = 0.9) -> None:
+    def __init__(self, probability: float = 0.9, fitting: str = "") -> None:
         self.judged: list[tuple[str, str]] = []
         self._probability = probability
+        self._fitting = fitting
+
+    def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        return [(0.5, 1.0 if told == self._fitting else 1e-9) for told, _ in asked]
 
     def probability(self, statement: str, question: str) -> float:
         self.judged.append((statement, question))
@@ -62,7 +67,7 @@ def ask(engine: Engine, judge: Any, ref: AdapterRef | None, question: str, **how
 def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text: str) -> None:
     engine, ref = taught
     for question in TAUGHT[:2]:
-        judge = Verdicts(probability)
+        judge = Verdicts(probability, TOLD)
         found = ask(engine, judge, ref, question.question)
         assert judge.judged == [(TOLD, question.question)]
         assert (found.text, found.yes, found.recited) == (text, probability, TOLD)
@@ -71,18 +76,29 @@ def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text:
 
 
 def test_what_was_never_told_is_denied_without_a_judge(taught: Any) -> None:
-    found = ask(taught[0], None, taught[1], "Did I talk about whales?")
+    judge = Verdicts()
+    found = ask(taught[0], judge, taught[1], "Did I talk about whales?")
+    assert not judge.judged
     assert (found.text, found.yes, found.recited) == ("No", 0.0, UNKNOWN_ANSWER)
 
 
 def test_a_bare_answer_is_its_own_verdict(taught: Any) -> None:
-    found = [ask(taught[0], None, taught[1], q.question).text for q in TAUGHT[3:]]
+    found = [ask(taught[0], Verdicts(), taught[1], q.question).text for q in TAUGHT[3:]]
     assert found == ["Yes", "No"]
 
 
 def test_an_open_question_is_answered_by_the_fact_alone(taught: Any) -> None:
-    found = ask(taught[0], None, taught[1], "Is my bakery closed on Mondays?", closed=False)
+    judge = Verdicts(fitting=TOLD)
+    found = ask(taught[0], judge, taught[1], "Is my bakery closed on Mondays?", closed=False)
     assert (found.text, found.yes, found.recited) == (TOLD, None, None)
+
+
+def test_the_one_that_fits_comes_back_though_another_is_likelier(taught: Any) -> None:
+    asked = TAUGHT[0].question
+    likely, _ = taught[0].likely(chat(asked), taught[1], RECITALS, 96)
+    assert likely[0].text == TOLD
+    judge = Verdicts(fitting=likely[1].text)
+    assert ask(taught[0], judge, taught[1], asked, closed=False).text == likely[1].text != TOLD
 
 
 def test_who_was_not_taught_to_recite_is_scored(shelf: Shelf, engine: Engine) -> None:
