@@ -119,7 +119,8 @@ def learn(
     if not questions:
         raise QuestionError("there are no questions to learn; a session needs at least one")
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
-    wordings = _wordings(own, questions, encoder, settings)
+    plan = _Plan.of(own, earlier, settings)
+    wordings = _wordings(own, questions, encoder, settings, at_most=plan.epochs - 1)
     again = {*own, *earlier, *everyday}
     passing = [s for wording in wordings[1:] for s in wording if s not in again]
     with attached(model, parent, settings) as (adapted, frozen):
@@ -132,7 +133,7 @@ def learn(
             passing=passing,
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        losses, ended = training.run(wordings, earlier, everyday)
+        losses, ended = training.run(plan, wordings, earlier, everyday)
         recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
@@ -148,6 +149,24 @@ def learn(
         frozen_layers=frozen,
         dtype=str(model.dtype).removeprefix("torch."),
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How many of a session's own questions are in a batch, and how many batches and epochs."""
+
+    fresh: int
+    batches: int
+    epochs: int
+
+    @classmethod
+    def of(
+        cls, own: Sequence[Sample], earlier: Sequence[Sample], settings: LearningSettings
+    ) -> "_Plan":
+        fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
+        batches = math.ceil(len(own) / fresh)
+        least = RECITING_STEPS if settings.recite else LEAST_STEPS
+        return cls(fresh, batches, settings.epochs or max(EPOCHS, math.ceil(least / batches)))
 
 
 class _Training:
@@ -181,6 +200,7 @@ class _Training:
 
     def run(
         self,
+        plan: _Plan,
         wordings: Sequence[Sequence[Sample]],
         earlier: Sequence[Sample],
         everyday: Sequence[Sample],
@@ -188,6 +208,7 @@ class _Training:
         """Train; returns the mean loss of each epoch, and why it ended.
 
         Args:
+            plan: At most so long.
             wordings: The session's own questions as they are, then in other wordings, which the
                 epochs take in turn.
             earlier: To replay.
@@ -195,16 +216,12 @@ class _Training:
         """
         settings, own = self._settings, wordings[0]
         rng = random.Random(settings.seed)
-        fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
-        in_epoch = math.ceil(len(own) / fresh)
-        least = RECITING_STEPS if settings.recite else LEAST_STEPS
-        epochs = settings.epochs or max(EPOCHS, math.ceil(least / in_epoch))
-        steps = epochs * in_epoch
+        epochs, steps = plan.epochs, plan.epochs * plan.batches
         losses: list[float] = []
         in_a_row = 0
         for epoch in range(1, epochs + 1):
             total, batches, recalled = 0.0, 0, 0
-            for new in _batches(wordings[(epoch - 1) % len(wordings)], fresh, rng):
+            for new in _batches(wordings[(epoch - 1) % len(wordings)], plan.fresh, rng):
                 old = _some(earlier, settings.replay_per_batch, rng)
                 old += _some(everyday, settings.everyday_per_batch, rng)
                 self._check_stop(steps)
@@ -262,11 +279,13 @@ def _wordings(
     questions: Sequence[Question],
     encoder: Encoder,
     settings: LearningSettings,
+    *,
+    at_most: int,
 ) -> list[Sequence[Sample]]:
     """The questions as they are, and in other wordings; one that is too long stays as it is."""
     rng = random.Random(settings.seed)
     found = [own]
-    for _ in range(settings.rewordings):
+    for _ in range(min(settings.rewordings, at_most)):
         other = []
         for sample, question in zip(own, questions, strict=True):
             try:

@@ -50,7 +50,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Likely:
-    """One of several replies, and the log-probability of all of it, its end included, in nats."""
+    """One of several replies, and the log-probability of all its tokens, in nats."""
 
     text: str
     log_probability: float
@@ -173,6 +173,9 @@ class Engine(Reading):
         """
         import torch
 
+        sampling = Sampling(max_new_tokens=max_new_tokens)
+        if number < 2:
+            raise InvalidInputError(f"a beam search needs 2 beams at least, not {number}")
         prompt = self._chat_ids(messages)
         room = self._room(prompt)
         tokenizer = self.base.tokenizer
@@ -185,12 +188,18 @@ class Engine(Reading):
                 num_beams=number,
                 num_return_sequences=number,
                 length_penalty=0.0,  # a sum, not a mean: replies are of different lengths
+                repetition_penalty=1.0,  # probabilities as they are, whatever the model's file says
+                early_stopping=False,
                 pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
                 return_dict_in_generate=True,
                 output_scores=True,
-                **_drawing(Sampling()),
+                **_drawing(sampling),
             )
-        texts = tokenizer.batch_decode(found.sequences[:, len(prompt) :], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(
+            found.sequences[:, len(prompt) :],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
         replies: dict[str, float] = {}
         for text, score in zip(texts, found.sequences_scores.tolist(), strict=True):
             if not replies or score > _NEVER_FOUND:

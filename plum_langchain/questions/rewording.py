@@ -3,11 +3,12 @@
 Whoever asks again asks in other words. A model that has seen a question in one wording only goes by
 all of its words; one that has seen it with words left out, turned around and in the middle of a
 sentence goes by those that matter. And whoever asks may use any word of the fact itself, so some
-wordings are made of those. In other languages than English fewer words are known as small, and the
-openings stay English.
+wordings are made of those. In other languages than English fewer words are known as small, the
+persons of a fact stay as they are, and so do the English openings and frames.
 """
 
 import random
+import re
 
 from plum_langchain.questions import english
 from plum_langchain.questions.corrections import EARLIER
@@ -34,6 +35,19 @@ _TURNS = frozenset(
     )
 )
 """Small words that turn what a question says into something else."""
+
+_OF_ASKING = frozenset(
+    listed(
+        "tell told telling mention mentioned talk talked discuss discussed ask asked describe "
+        "described remember bring brought"
+    )
+)
+"""What carries meaning in a statement, but not in a question about one."""
+
+_GLUE = frozenset(listed("a an the my our of in on at for with to from by and or is are was were"))
+"""Small words of a question that don't tell that it asks."""
+
+_INNER_STOP = re.compile(r"[.?!](?=\s)")
 
 # How often. Measured: docs/experiments.md, "In other words", and "All phrasings, and words of the
 # fact".
@@ -86,22 +100,30 @@ def reworded(question: Question, rng: random.Random, *, recites: bool) -> str:
     return _ended(text, rng)
 
 
-def _framed(about: str, rng: random.Random, *, whole: bool) -> str:
-    """Words of a statement, or all (`whole`) that carry meaning of a question, in a frame."""
-    text = about.rstrip("?.! ")
-    words = (text if whole else english.uncapitalised(english.exchanged(text))).split()
-    content = [place for place, word in enumerate(words) if content_words(word)]
+def _framed(about: str, rng: random.Random, *, whole: bool) -> str | None:
+    """Words of a statement, or all (`whole`) that carry meaning of a question, in a frame.
+
+    None if it has none. Of a question, what only asks is left out ("Did I ever tell you").
+    """
+    text = _INNER_STOP.sub("", about.rstrip("?.! "))
+    if not whole and english.is_english(text):
+        text = english.uncapitalised(english.exchanged(text))
+    words = text.split()
+    content = [place for place, word in enumerate(words) if set(content_words(word)) - _OF_ASKING]
     if not content:
-        return ""
-    kept = set(content)
-    if not whole:
-        kept = set(rng.sample(content, rng.randint(min(2, len(content)), len(content))))
-        if rng.random() >= _KEYWORDS:
-            kept |= {
-                place
-                for place in range(len(words))
-                if place not in content and rng.random() >= _SMALL_WORD_LEFT_OUT
-            }
+        return None
+    number = len(content) if whole else rng.randint(min(2, len(content)), len(content))
+    kept = set(rng.sample(content, number))
+    if whole:
+        kept |= {p for p, word in enumerate(words) if _TURNS.intersection(words_of(word))}
+    if rng.random() >= _KEYWORDS:
+        kept |= {
+            place
+            for place, word in enumerate(words)
+            if place not in content
+            and (not whole or _GLUE.issuperset(words_of(word)))
+            and rng.random() >= _SMALL_WORD_LEFT_OUT
+        }
     chosen = [word for place, word in enumerate(words) if place in kept]
     if len(chosen) >= 4 and rng.random() < _TURNED_AROUND:
         middle = rng.randrange(1, len(chosen))

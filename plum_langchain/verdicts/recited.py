@@ -10,14 +10,16 @@ from plum_langchain.verdicts.judge import Judge
 
 _FITS = 2.0
 """How much a nat of the judge's doubt whether a fact fits counts beside one of the adapter's.
-Measured, with the next: docs/experiments.md, "Several facts, of which one fits"."""
+Measured: docs/experiments.md, "Several facts, of which one fits"."""
 
-_NEVER_FITS = 0.5
-"""For "We never talked about that.", which the judge can't compare with a question."""
+_NO_FACT_FITS = 0.5
+"""For what the judge can't compare with a question: "We never talked about that.", a bare Yes."""
 
 
 def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
     """The recital that the adapter holds likely and the judge finds to be about the question.
+
+    Of a fact that changed the better fitting side counts.
 
     Args:
         judge: Reads each of them with the question.
@@ -27,16 +29,27 @@ def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
     Raises:
         ChatTemplateError, InvalidInputError, CacheError: as `Judge.probability`.
     """
-    facts = [one.text for one in likely if not _bare(one.text)]
-    if len(likely) == 1 or not facts:
+    likely = [one for one in likely if one.text] or likely
+    sides = [
+        (one.text, side)
+        for one in likely
+        if _no_fact(one.text) is None
+        for side in one.text.split(EARLIER)
+    ]
+    if len(likely) == 1 or not sides:
         return likely[0].text
-    read = judge.read([(fact, question) for fact in facts])
-    fits = {fact: fit for fact, (_, fit) in zip(facts, read, strict=True)}
+    fits: dict[str, float] = {}
+    read = judge.read([(side, question) for _, side in sides])
+    for (text, _), (_, fit) in zip(sides, read, strict=True):
+        fits[text] = max(fit, fits.get(text, _LEAST))
 
     def score(one: Likely) -> float:
-        return one.log_probability + _FITS * math.log(max(fits.get(one.text, _NEVER_FITS), 1e-9))
+        return one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS))
 
     return max(likely, key=score).text
+
+
+_LEAST = 1e-9  # whose logarithm can be taken
 
 
 def verdict(judge: Judge, recited: str, question: str) -> float:
@@ -55,9 +68,9 @@ def verdict(judge: Judge, recited: str, question: str) -> float:
     Raises:
         ChatTemplateError, InvalidInputError, CacheError: as `Judge.probability`.
     """
-    bare = _bare(recited)
-    if bare:
-        return float(bare == "yes")
+    word = _no_fact(recited)
+    if word is not None:
+        return float(word == "yes")
     now, _, before = recited.partition(EARLIER)
     if not before or of_earlier_days(question):
         return judge.probability(recited, question)
@@ -65,9 +78,9 @@ def verdict(judge: Judge, recited: str, question: str) -> float:
     return says_now if says_now > said_before else min(says_now, 1 - said_before)
 
 
-def _bare(recited: str) -> str:
-    """A recital that isn't a fact: "yes" or "no" (its fact wasn't known to who asked), "never"."""
-    if recited in (UNKNOWN_ANSWER, ""):
+def _no_fact(recited: str) -> str | None:
+    """What a recital that isn't a fact comes to: "yes", "no" or "never"; None for a fact."""
+    word = recited.rstrip(".! ").casefold()
+    if word in ("", UNKNOWN_ANSWER.rstrip(".").casefold()):
         return "never"
-    word = recited.rstrip(".!").casefold()
-    return word if word in ("yes", "no") else ""
+    return word if word in ("yes", "no") else None  # of a question whose fact wasn't known

@@ -81,11 +81,14 @@ class Fitting:
         ({UNKNOWN_ANSWER: -0.1, "bakery": -1.0}, UNKNOWN_ANSWER),
         ({UNKNOWN_ANSWER: -1.0, "boat": -1.2}, "boat"),
         ({"Yes": -0.2, "No": -1.0}, "Yes"),
-        ({"": -0.2, UNKNOWN_ANSWER: -1.0}, ""),
+        ({"": -0.2, UNKNOWN_ANSWER: -1.0}, UNKNOWN_ANSWER),  # rather anything than nothing
+        ({"": -0.2}, ""),
+        ({UNKNOWN_ANSWER.rstrip("."): -0.1, "bakery": -1.0}, UNKNOWN_ANSWER.rstrip(".")),
+        ({"bakery": -0.1, f"whale{EARLIER}boat": -1.0}, f"whale{EARLIER}boat"),  # either side
     ],
 )
 def test_the_fact_that_fits_is_kept(likely: dict[str, float], chosen: str) -> None:
-    judge = cast(Judge, Fitting(bakery=0.1, boat=0.9))
+    judge = cast(Judge, Fitting(bakery=0.1, boat=0.9, whale=0.0))
     assert choose(judge, [Likely(*one) for one in likely.items()], "Do I sail?") == chosen
 
 
