@@ -196,7 +196,7 @@ def _arguments() -> tuple[argparse.Namespace, list[Exam]]:
         help="questions that name the user, as they stand, or as the user would ask; by default "
         "the user's where statements are learned from",
     )  # fmt: skip
-    parser.add_argument("--max-questions", type=int, default=100, help="learned from a session")
+    parser.add_argument("--max-questions", type=int, default=150, help="learned from a session")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="everything, with each answer")

@@ -5,12 +5,13 @@
     python benchmarks/recitals.py --sessions 3 --chain
 
 The first two sessions of each person are learned one by one, each from the base model on, with 100
-of their recorded questions; then the rest of the recorded questions and `qa_test` are asked. With
+of their recorded questions; then the rest of the recorded questions, which a selection of 150 would
+leave nothing of, and `qa_test` are asked. With
 --chain each goes on from the one before and replays it, and all are asked about after the last.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
-judged by one that was taught with all others, which takes three minutes a person.
+judged by one that was taught with all others, which takes five minutes a person.
 """
 
 import argparse
@@ -100,7 +101,8 @@ def main() -> None:
 
 
 def _chosen(exam: Exam, number: int) -> list[Question]:
-    return question_maker("recorded", QuestionSettings()).make(exam.sessions[number])
+    maker = question_maker("recorded", QuestionSettings(max_questions=100))
+    return maker.make(exam.sessions[number])
 
 
 def _asked(

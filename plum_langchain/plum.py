@@ -320,12 +320,16 @@ class Plum:
     ) -> Answer:
         """Ask one question of one memory, and measure it.
 
+        An adapter that was taught to recite facts brings back several, of which the one that is
+        about the question is the answer. (A chat model replies with the likeliest at once.)
+
         Args:
             user_id: Whose memory.
             question: In the user's voice.
             memory: "parametric", "retrieval", "hybrid" or "none"; "context" puts `context` into
                 the prompt.
-            closed: Score Yes against No instead of generating text.
+            closed: Answer Yes or No: judged from the fact that comes back, or scored against each
+                other by a model that brings none back.
             k: How many exchanges retrieval and hybrid recall.
             context: The session for memory="context", or several: those are put in with their
                 dates.
@@ -333,6 +337,8 @@ class Plum:
 
         Raises:
             UnknownUserError: no chats of this user.
+            InvalidInputError: the question is longer than the model reads, or the model can't be
+                taught to judge what comes back (`Judge`).
         """
         self.journal.sessions.require_user(user_id)
         started = time.perf_counter()

@@ -116,9 +116,10 @@ def to_markdown(comparison: Comparison) -> str:
         "",
         "Balanced accuracy is the mean of the shares right among questions answered Yes and among "
         "those answered No: always saying one word scores 50%. Closed questions are decided by the "
-        "probability of Yes against No, for every arm alike; an open answer is right when it holds "
-        "the expected value. The interval is a bootstrap over questions. What counts for a memory "
-        "is its distance from the floor.",
+        "probability of Yes against No: judged from the fact that comes back where an adapter was "
+        "taught facts, else of the two words. An open answer is right when it holds the expected "
+        "value. The interval is a bootstrap over questions. What counts for a memory is its "
+        "distance from the floor.",
     ]
     if comparison.retention:
         lines += [

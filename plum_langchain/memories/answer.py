@@ -21,9 +21,9 @@ Measured: docs/experiments.md, "Several facts, of which one fits"."""
 class Answer:
     """What came back for one question.
 
-    `yes` is the probability of Yes against No for a closed question (then `text` is the likelier
-    word) and None for an open one; `recited` is what the memory brought back to judge it by, if it
-    did. `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
+    `yes` is the probability of Yes for a closed question (then `text` is the likelier word), judged
+    from what the memory brought back (`recited`) or scored against No, and None for an open one.
+    `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
     """
 
     text: str

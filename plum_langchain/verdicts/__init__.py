@@ -1,4 +1,4 @@
-"""Judging what was recited: does the statement that came back say what the question asks?"""
+"""Judging what was recited: is it about the question, and does it say what the question asks?"""
 
 from plum_langchain.verdicts.judge import Judge
 from plum_langchain.verdicts.recited import choose, verdict

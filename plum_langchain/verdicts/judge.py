@@ -1,4 +1,4 @@
-"""Whether a statement answers a question with Yes, as far as a small model can tell.
+"""Whether a statement is about a question, and answers it with Yes, as far as a model can tell.
 
 It reads both, with an adapter that was trained for that and nothing else (`train`), once for a base
 model; the one for the default model comes with the package.
@@ -103,9 +103,9 @@ class Judge:
     def _teach_once(self, directory: Path) -> None:
         pairs = shipped_pairs()
         logger.warning(
-            "teaching %s to judge: it reads %d short texts, once (minutes for a small model)",
+            "teaching %s to judge: it reads some %d short texts, once (minutes for a small model)",
             self._engine.base.resolved.id,
-            len(pairs),
+            round(1.5 * len(pairs), -2),  # with those that are put together (`mistaken`)
         )
         directory.mkdir()
         self.teach(directory, pairs)

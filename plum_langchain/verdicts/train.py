@@ -2,10 +2,10 @@
 
 A small model that is asked says Yes or No at random, whether or not the statement stands before the
 question. What it lacks is the comparison. So its middle layers get a small LoRA adapter of their
-own, trained with a linear head on what the last of them makes of statement and question (the loss
-is on the verdict alone), on pairs of made-up people. It is no part of any user's adapter. Beside
-the verdict it learns whether a question is about a statement at all, from questions put beside
-another fact, since what a memory brings back may be the wrong one.
+own, trained with a linear head on what the last of them makes of statement and question, on pairs
+of made-up people: the loss is on the verdict, and on whether the question is about the statement at
+all (some are put beside another fact, since what a memory brings back may be the wrong one). It is
+no part of any user's adapter.
 """
 
 import logging
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 HEAD = "head.safetensors"
 
 VERSION = b"2"
-"""Of what is trained here, and of what it reads. Another number makes all judges be taught anew."""
+"""Of what is trained here, and of what it reads: the pairs that are put together (`mistaken`) and
+the words that are counted, too. Another number makes all judges be taught anew."""
 
 # Measured: docs/experiments.md, "A judge that was taught". Chosen between ana and bo.
 _LORA = LearningSettings(rank=16, alpha=32, learning_rate=5e-4)
@@ -66,16 +67,16 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
         ) from error
     last = max(1, round(_LAST * len(layers)))
     middle = range(min(round(_FIRST * len(layers)), last - 1), last)
-    pairs = [*pairs, *mistaken(pairs, seed=seed)]
+    taught = [*pairs, *mistaken(pairs, seed=seed)]
     template = ChatTemplate(base.tokenizer)
     pad = base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
-    read = [template.tokenize(template.prompt(chat_of(p.statement, p.question)))[0] for p in pairs]
-    words = torch.tensor([overlap(pair.statement, pair.question) for pair in pairs])
-    right = torch.tensor([[float(pair.yes or False), float(pair.about)] for pair in pairs])
-    judged = torch.tensor([[float(pair.yes is not None), 1.0] for pair in pairs])
-    yes = (right * judged).sum(0) / judged.sum(0)
+    read = [template.tokenize(template.prompt(chat_of(p.statement, p.question)))[0] for p in taught]
+    words = torch.tensor([overlap(pair.statement, pair.question) for pair in taught])
+    right = torch.tensor([[float(pair.yes or False), float(pair.about)] for pair in taught])
+    judged = torch.tensor([[float(pair.yes is not None), 1.0] for pair in taught])
+    share = (right * judged).sum(0) / judged.sum(0)
     # Both answers count the same, however many there are; without one of them, as they are.
-    weight = torch.where((yes > 0) & (yes < 1), (1 - yes) / yes, 1.0)
+    right_counts = torch.where((share > 0) & (share < 1), (1 - share) / share, 1.0)
     hidden = base.model.config.get_text_config().hidden_size
     head = Head.blank(last, hidden, words)
     with attached(base.model, None, replace(_LORA, seed=seed), layers=middle) as (adapted, _):
@@ -100,7 +101,7 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
                 head.logits(states, words[batch]),
                 right[batch],
                 weight=judged[batch],
-                pos_weight=weight,
+                pos_weight=right_counts,
                 reduction="none",
             )
             loss = losses.sum() / len(batch)

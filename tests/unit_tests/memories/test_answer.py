@@ -27,15 +27,16 @@ TAUGHT = [
 
 
 class Verdicts:
-    """Remembers what it was asked to judge; one fact fits better than the others, if any does."""
+    """Remembers what it was asked to judge; either all facts fit alike, or one alone does."""
 
-    def __init__(self, probability: float = 0.9, fitting: str = "") -> None:
+    def __init__(self, probability: float = 0.9, fitting: str | None = None) -> None:
         self.judged: list[tuple[str, str]] = []
         self._probability = probability
         self._fitting = fitting
 
     def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
-        return [(0.5, 1.0 if told == self._fitting else 1e-9) for told, _ in asked]
+        alone = {True: 1.0, False: 1e-9}
+        return [(0.5, alone[told == self._fitting] if self._fitting else 0.5) for told, _ in asked]
 
     def probability(self, statement: str, question: str) -> float:
         self.judged.append((statement, question))
@@ -67,7 +68,7 @@ def ask(engine: Engine, judge: Any, ref: AdapterRef | None, question: str, **how
 def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text: str) -> None:
     engine, ref = taught
     for question in TAUGHT[:2]:
-        judge = Verdicts(probability, TOLD)
+        judge = Verdicts(probability)
         found = ask(engine, judge, ref, question.question)
         assert judge.judged == [(TOLD, question.question)]
         assert (found.text, found.yes, found.recited) == (text, probability, TOLD)
@@ -75,7 +76,7 @@ def test_a_fact_that_comes_back_is_judged(taught: Any, probability: float, text:
         assert found.prompt_tokens > len(question.question.split())
 
 
-def test_what_was_never_told_is_denied_without_a_judge(taught: Any) -> None:
+def test_what_was_never_told_is_denied_without_a_verdict(taught: Any) -> None:
     judge = Verdicts()
     found = ask(taught[0], judge, taught[1], "Did I talk about whales?")
     assert not judge.judged

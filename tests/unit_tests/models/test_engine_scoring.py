@@ -75,6 +75,24 @@ def test_the_likeliest_replies_have_the_probability_a_person_computes(
         assert scores[0] == pytest.approx(float(by_hand), abs=1e-3)
 
 
+def test_likely_replies_are_refused_where_one_reply_is(shelf: Shelf, engine: Engine) -> None:
+    with pytest.raises(InvalidInputError, match="max_tokens must be at least 1"):
+        engine.likely(CHAT, None, 4, 0)
+    with pytest.raises(InvalidInputError, match="2 beams"):
+        engine.likely(CHAT, None, 1, 40)
+    with pytest.raises(InvalidInputError, match="reads at most"):
+        engine.likely(chat("long " * 3000), None, 4, 40)
+
+
+def test_likely_replies_are_the_same_where_adapters_are_merged(shelf: Shelf) -> None:
+    plain, merging = shelf.engine(), shelf.engine(merge=True)
+    for ref in (None, shelf.refs["bo"]):
+        ours, theirs = (one.likely(CHAT, ref, 3, 40)[0] for one in (plain, merging))
+        assert [one.text for one in ours] == [one.text for one in theirs]
+        scores = [one.log_probability for one in theirs]
+        assert [one.log_probability for one in ours] == pytest.approx(scores, abs=1e-2)
+
+
 def test_likely_replies_may_be_cut_off(shelf: Shelf, engine: Engine) -> None:
     found, _ = engine.likely(CHAT, shelf.refs["dara"], 3, 2)
     assert found

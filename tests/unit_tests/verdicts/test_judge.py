@@ -12,7 +12,7 @@ from plum_langchain.models import Engine, load_model
 from plum_langchain.verdicts import judge as module
 from plum_langchain.verdicts.judge import Judge
 from plum_langchain.verdicts.pairs import Pair, mistaken, shipped_pairs
-from plum_langchain.verdicts.train import train
+from plum_langchain.verdicts.train import HEAD, train
 from tests.unit_tests.learning.test_learn import Snapshot
 from tests.unit_tests.models.conftest import Shelf, chat, reply
 
@@ -102,11 +102,33 @@ def test_a_mistaken_pair_is_of_the_same_person_and_no_verdict() -> None:
     assert mistaken(pairs, seed=1) != found
 
 
+def test_every_second_mistaken_fact_is_one_with_words_of_the_question() -> None:
+    places = ["Porto", "Lyon", "Oslo", "Riga", "Bonn", "Turin", "Cork", "Graz", "Lund"]
+    told = [f"Your {number}. house is in {place}." for number, place in enumerate(places)]
+    pairs = [Pair("ana", told[0], f"Is a house in {place}?", False) for place in places[1:]] * 20
+    pairs += [Pair("ana", statement, "Do I?", None) for statement in told]
+    found = [pair for pair in mistaken(pairs) if pair.question != "Do I?"]
+    near = [pair for pair in found if pair.question.split()[-1].rstrip("?") in pair.statement]
+    assert len(near) / len(found) == pytest.approx(0.5 + 0.5 / 8, abs=0.12)
+
+
+def test_what_is_not_to_be_judged_moves_no_verdict(engine: Engine, tmp_path: Path) -> None:
+    """A pair without a verdict teaches the Yes of the head nothing, whatever else it teaches."""
+    from safetensors.torch import load_file
+
+    base = load_model(engine.base.resolved, device="cpu", dtype="float32")
+    unjudged = [Pair(pair.of, pair.statement, pair.question, None) for pair in PAIRS]
+    train(base, unjudged, tmp_path)
+    head = load_file(tmp_path / HEAD)
+    assert not head["weight"][0].any() and not head["bias"][0].any()
+    assert head["weight"][1].any()
+
+
 def test_what_is_read_is_what_training_read(engine: Engine, tmp_path: Path) -> None:
     """The served model with the adapter on it, and the trained one, to rounding."""
     from plum_langchain.learning.layers import DecoderLayers
     from plum_langchain.verdicts.head import Head
-    from plum_langchain.verdicts.train import HEAD, chat_of
+    from plum_langchain.verdicts.train import chat_of
     from tests.unit_tests.learning.learnable import peft_model
 
     base = load_model(engine.base.resolved, device="cpu", dtype="float32")
