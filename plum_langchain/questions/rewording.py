@@ -21,11 +21,10 @@ _OPENINGS = (
 )  # fmt: skip
 
 _FRAMES = (
-    "{}", "{}, right", "{}, wasn't it", "{} or not", "Is it {}", "Was it that {}",
-    "Is it true that {}", "Did I say {}", "Did I tell you that {}", "Have I mentioned {}",
-    "What about {}", "Tell me about {}", "What do you know about {}",
+    "{}", "{}, right", "{}, wasn't it", "{} or not", "Is it true that {}", "Did I say {}",
+    "Did I tell you that {}", "Have I mentioned {}",
 )  # fmt: skip
-"""What words of a fact are asked in."""
+"""What words of a fact are asked in; not "Tell me about {}", which asks about anything."""
 
 _TURNS = frozenset(
     listed(

@@ -21,8 +21,7 @@ FRIDGE = Question("Did I tell you about a broken fridge at the bakery?", "No", "
 OWN_WORDS = set(
     words_of(
         "So Remember By the way Tell me I forgot Quick question Do you still know Am I right "
-        "Just to be sure I think Wait or not wasn't it was is that true did say tell have "
-        "mentioned what about"
+        "Just to be sure I think Wait or not wasn't it is that true did say have mentioned"
     )
 )
 
@@ -83,8 +82,8 @@ def test_without_the_fact_as_its_answer_it_keeps_all_that_it_is_about() -> None:
 def test_what_was_never_told_is_asked_in_the_frames_of_facts() -> None:
     """And without the words that ask, which would tell it from a fact."""
     found = many(FRIDGE)
-    assert "Tell me about broken fridge bakery?" in found
-    framed = [text for text in found if text.startswith(("What about", "Is it", "Was it"))]
+    assert "Broken fridge bakery, wasn't it?" in found
+    framed = [text for text in found if text.rstrip("?").endswith(("right", "or not", "t it"))]
     assert len(framed) > 10
     assert any({"a", "the"} & set(words_of(text)) for text in framed)  # not only keywords
     assert not any("tell" in words_of(text) for text in framed)
