@@ -145,7 +145,7 @@ class QuestionSettings:
 
     learn_assistant: bool = True  # learn advice the assistant gave, as "you told me"
     # A balanced, seeded selection of at most so many a session; None for all there are. Measured:
-    # docs/experiments.md, "All phrasings, and words of the fact".
+    # docs/experiments.md, "All phrasings".
     max_questions: int | None = 150
     seed: int = 0
 

@@ -289,7 +289,9 @@ def _wordings(
         other = []
         for sample, question in zip(own, questions, strict=True):
             try:
-                text = reworded(question, rng, recites=settings.recite)
+                text = reworded(
+                    question, rng, fact=settings.recite and question.recital == question.statement
+                )
                 other.append(encoder.encode_question(replace(question, question=text)))
             except QuestionTooLongError:
                 other.append(sample)

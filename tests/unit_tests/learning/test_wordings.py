@@ -62,7 +62,7 @@ def test_the_epochs_take_them_in_turn(
 def test_a_wording_that_is_too_long_is_left_out(
     loaded: LoadedModel, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plum_langchain.learning.learner.reworded", lambda *_, recites: "so " * 600)
+    monkeypatch.setattr("plum_langchain.learning.learner.reworded", lambda *_, fact: "so " * 600)
     _, seen = batches_of(loaded, tmp_path / "a", QUESTIONS, 2)
     assert all(set(epoch) == set(encoder.encode_all(QUESTIONS)) for epoch in seen)
 
