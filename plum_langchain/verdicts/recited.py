@@ -15,6 +15,9 @@ Measured: docs/experiments.md, "Several facts, of which one fits"."""
 _NO_FACT_FITS = 0.5
 """For what the judge can't compare with a question: "We never talked about that.", a bare Yes."""
 
+_LEAST = 1e-9
+"""What fits not at all; its logarithm can be taken."""
+
 
 def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
     """The recital that the adapter holds likely and the judge finds to be about the question.
@@ -47,9 +50,6 @@ def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
         return one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS))
 
     return max(likely, key=score).text
-
-
-_LEAST = 1e-9  # whose logarithm can be taken
 
 
 def verdict(judge: Judge, recited: str, question: str) -> float:
