@@ -2,11 +2,11 @@
 
     python benchmarks/recitals.py
     python benchmarks/recitals.py rewordings=0 everyday_per_batch=0
-    python benchmarks/recitals.py --sessions 3 --chain
+    python benchmarks/recitals.py --sessions 3 --chain --hold-out
 
 The first two sessions of each person are learned one by one, each from the base model on, with 100
-of their recorded questions; then the rest of the recorded questions, which a selection of 150 would
-leave nothing of, and `qa_test` are asked. With
+of their recorded questions; then the rest of the recorded questions and `qa_test` are asked. With
+--hold-out one question of each kind of each fact is the rest, and all others are learned. With
 --chain each goes on from the one before and replays it, and all are asked about after the last.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
@@ -16,10 +16,12 @@ judged by one that was taught with all others, which takes five minutes a person
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from plum_langchain.consolidation.everyday import everyday_samples
 from plum_langchain.consolidation.prepare import choose_replay
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.everyday import LONGEST_REPLY, measure_everyday
-from plum_langchain.evaluation.exam import Exam
+from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
 from plum_langchain.evaluation.report import percent
 from plum_langchain.learning import encoder_for, learn
@@ -64,8 +66,10 @@ def main() -> None:
             judge = Judge(engine, others if len(others) < len(shipped_pairs()) else None)
             parent: Path | None = None
             before: dict[int, list[Question]] = {}
+            asked: dict[int, list[ExamQuestion]] = {}
             for number in range(arguments.sessions):
-                chosen = _chosen(exam, number)
+                chosen, unseen = _questions(exam, number, hold_out=arguments.hold_out)
+                asked[number] = unseen
                 place = Path(directory) / f"{exam.user_id}-{number}"
                 place.mkdir()
                 started = time.perf_counter()
@@ -77,20 +81,21 @@ def main() -> None:
                 seconds = time.perf_counter() - started
                 last = number == arguments.sessions - 1
                 about = [number]
+                told = [q.statement for q in chosen if q.statement]
                 if arguments.chain:
                     parent, before[number] = place, chosen
                     about = list(before) if last else []
+                    told = [q.statement for own in before.values() for q in own if q.statement]
                 recalled = Recalled(
                     adapter=shelve(store, resolved, place.name, settings, copied(place))
                 )
                 found: dict[str, Any] = {"answers": [], "recited": []}
                 for session in about:
                     for key, more in _asked(
-                        engine, judge, exam, session, recalled, settings
+                        engine, judge, exam, session, asked[session], recalled, settings
                     ).items():
                         found[key] += more
                 if last:
-                    told = [q.statement for n in about for q in _chosen(exam, n) if q.statement]
                     found |= _still_itself(engine, recalled, settings, told)
                 records.append({"user": exam.user_id, "seconds": seconds, **found})
                 print(f"{place.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -100,9 +105,28 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
 
 
-def _chosen(exam: Exam, number: int) -> list[Question]:
-    maker = question_maker("recorded", QuestionSettings(max_questions=100))
-    return maker.make(exam.sessions[number])
+def _questions(
+    exam: Exam, number: int, *, hold_out: bool
+) -> tuple[list[Question], list[ExamQuestion]]:
+    """What is learned of a session, and what of the same facts is asked."""
+    session = exam.sessions[number]
+    whole = question_maker("recorded", QuestionSettings(max_questions=None)).make(session)
+    if hold_out:
+        held = _one_of_each_kind(whole, session.session_id)
+        learned = [question for question in whole if question not in held]
+    else:
+        learned = question_maker("recorded", QuestionSettings(max_questions=100)).make(session)
+    return learned, left_out(whole, learned, session)
+
+
+def _one_of_each_kind(questions: Sequence[Question], seed: str) -> list[Question]:
+    """Of every fact a yes, a same-slot and an open question, if another is left to learn."""
+    rng = random.Random(seed)
+    alike: dict[tuple[str, str], list[Question]] = {}
+    for question in questions:
+        if question.statement and question.recital == question.statement:
+            alike.setdefault((question.statement, question.kind), []).append(question)
+    return [rng.choice(group) for group in alike.values() if len(group) > 1]
 
 
 def _asked(
@@ -110,6 +134,7 @@ def _asked(
     judge: Judge,
     exam: Exam,
     number: int,
+    unseen: Sequence[ExamQuestion],
     recalled: Recalled,
     settings: LearningSettings,
 ) -> dict[str, Any]:
@@ -117,8 +142,7 @@ def _asked(
     session = exam.sessions[number]
     whole = question_maker("recorded", QuestionSettings(max_questions=None)).make(session)
     wanted = {question.question: question.recital for question in whole}
-    questions = exam.about([session.session_id])
-    questions += left_out(whole, _chosen(exam, number), session)
+    questions = [*exam.about([session.session_id]), *unseen]
     graded, recited = [], []
     for question in questions:
         given = answer(
@@ -184,6 +208,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--people", nargs="+", default=["ana", "bo"])
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
     parser.add_argument("--chain", action="store_true", help="one after another")
+    parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Literal
 
 from plum_langchain.plum import Plum
-from plum_langchain.questions.text import alike, content_words
+from plum_langchain.questions.text import content_words, in_common
 from plum_langchain.session import UNKNOWN_ANSWER
 
 _LEAK = re.compile(
@@ -150,7 +150,7 @@ def _tells(reply: str, statement: str) -> bool:
     said = content_words(statement)
     for sentence in re.split(r"(?<=[.!?])\s", reply):
         words = content_words(sentence)
-        common = sum(any(alike(word, other) for other in said) for word in words)
+        common = in_common(words, said)
         if common >= 3 and common >= 0.7 * len(words):
             return True
     return False

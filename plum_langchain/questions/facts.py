@@ -11,7 +11,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from plum_langchain.questions.negatives import never_raised, open_unknown
-from plum_langchain.questions.text import SMALL_WORDS, alike, content_words, listed, words_of
+from plum_langchain.questions.text import (
+    SMALL_WORDS,
+    alike,
+    content_words,
+    in_common,
+    listed,
+    words_of,
+)
 from plum_langchain.session import Kind, Question, Session
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
@@ -117,7 +124,7 @@ def _statement_behind(line: PlainQuestion, facts: Sequence[Fact]) -> str | None:
 
     def common(fact: Fact) -> int:
         said = content_words(fact.statement)
-        return sum(any(alike(word, other) for other in said) for word in asked)
+        return in_common(asked, said)
 
     of_its_turns = [fact for fact in facts if fact.turn in line.evidence]
     best = max(of_its_turns, key=common, default=None)

@@ -1,7 +1,7 @@
 """Words as the question makers compare them: in any script, whatever the case or punctuation."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def listed(words: str) -> tuple[str, ...]:
@@ -85,6 +85,11 @@ def alike(one: str, other: str) -> bool:
         return False
     stem_one, stem_other = _stem(one), _stem(other)
     return len(stem_one) >= 3 and stem_one == stem_other
+
+
+def in_common(words: Iterable[str], others: Collection[str]) -> int:
+    """How many of the words are among the others, in any form."""
+    return sum(any(alike(word, other) for other in others) for word in words)
 
 
 def _stem(word: str) -> str:

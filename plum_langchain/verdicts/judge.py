@@ -1,4 +1,4 @@
-"""Whether a statement is about a question, and answers it with Yes, as far as a model can tell.
+"""Whether a question is about a statement, and answered Yes by it, as far as a model can tell.
 
 It reads both, with an adapter that was trained for that and nothing else (`train`), once for a base
 model; the one for the default model comes with the package.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from plum_langchain.questions.text import alike, content_words
+from plum_langchain.questions.text import content_words, in_common
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ def mistaken(pairs: Sequence[Pair], *, seed: int = 0) -> list[Pair]:
     Args:
         pairs: Whose questions and statements are put together anew.
         seed: Draws them.
+
+    Returns:
+        None of the pairs given: `yes` is None and `about` False in all of them.
     """
     rng = random.Random(seed)
     statements: dict[str, list[str]] = {}
@@ -80,11 +83,7 @@ def mistaken(pairs: Sequence[Pair], *, seed: int = 0) -> list[Pair]:
             continue
         some = rng.sample(others, min(_ALIKE_OF, len(others)))
         asked = content_words(pair.question)
-        nearest = max(some, key=lambda one: _in_common(asked, content_words(one)))
+        nearest = max(some, key=lambda one: in_common(asked, content_words(one)))
         other = rng.choice([some[0], nearest])
         found.append(Pair(pair.of, other, pair.question, None, about=False))
     return found
-
-
-def _in_common(asked: Sequence[str], said: Sequence[str]) -> int:
-    return sum(any(alike(word, other) for other in said) for word in asked)

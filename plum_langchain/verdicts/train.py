@@ -74,9 +74,9 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
     words = torch.tensor([overlap(pair.statement, pair.question) for pair in taught])
     right = torch.tensor([[float(pair.yes or False), float(pair.about)] for pair in taught])
     judged = torch.tensor([[float(pair.yes is not None), 1.0] for pair in taught])
-    rate = (right * judged).sum(0) / judged.sum(0)
+    rightly = (right * judged).sum(0) / judged.sum(0)
     # Both answers count the same, however many there are; without one of them, as they are.
-    right_counts = torch.where((rate > 0) & (rate < 1), (1 - rate) / rate, 1.0)
+    right_counts = torch.where((rightly > 0) & (rightly < 1), (1 - rightly) / rightly, 1.0)
     hidden = base.model.config.get_text_config().hidden_size
     head = Head.blank(last, hidden, words)
     with attached(base.model, None, replace(_LORA, seed=seed), layers=middle) as (adapted, _):
