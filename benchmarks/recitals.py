@@ -7,7 +7,8 @@
 The first two sessions of each person are learned one by one, each from the base model on, with 100
 of their recorded questions; then the rest of the recorded questions and `qa_test` are asked. With
 --hold-out one question of each kind of each fact is the rest, and all others are learned. With
---chain each goes on from the one before and replays it, and all are asked about after the last.
+--chain each goes on from the one before and replays it, and all are asked about after the last;
+with --matrix after each, which shows how much of a session is left when others have been learned.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
@@ -21,7 +22,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,7 @@ def main() -> None:
     everyday = everyday_samples(base, encoder, weight=settings.everyday_weight)
     exams = read_exams([CHATS / f"{person}.jsonl" for person in arguments.people])
     records: list[dict[str, Any]] = []
+    matrix: dict[tuple[int, int], list[bool]] = defaultdict(list)  # (learned last, asked about)
     with tempfile.TemporaryDirectory() as directory:
         store = AdapterStore(Path(directory) / "adapters")
         engine = Engine(lambda: resolved, store, ServingSettings(device="cpu"))
@@ -84,22 +87,24 @@ def main() -> None:
                 told = [q.statement for q in chosen if q.statement]
                 if arguments.chain:
                     parent, before[number] = place, chosen
-                    about = list(before) if last else []
+                    about = list(before) if last or arguments.matrix else []
                     told = [q.statement for own in before.values() for q in own if q.statement]
                 recalled = Recalled(
                     adapter=shelve(store, resolved, place.name, settings, copied(place))
                 )
                 found: dict[str, Any] = {"answers": [], "recited": []}
                 for session in about:
-                    for key, more in _asked(
-                        engine, judge, exam, session, asked[session], recalled, settings
-                    ).items():
-                        found[key] += more
+                    more = _asked(engine, judge, exam, session, asked[session], recalled, settings)
+                    matrix[number, session] += [c for c in more["recited"] if c is not None]
+                    if last or not arguments.chain:
+                        found = {key: found[key] + more[key] for key in found}
                 if last:
                     found |= _still_itself(engine, recalled, settings, told)
                 records.append({"user": exam.user_id, "seconds": seconds, **found})
                 print(f"{place.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     print(_table(records))
+    if arguments.matrix:
+        print(_retention(matrix))
     if arguments.json is not None:
         report = {"records": records, "settings": asdict(settings), "machine": machine()}
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
@@ -202,12 +207,25 @@ def _table(records: list[dict[str, Any]]) -> str:
     )
 
 
+def _retention(matrix: Mapping[tuple[int, int], Sequence[bool]]) -> str:
+    """How often the fact came back, by what was learned last (rows) and what was asked about."""
+    numbers = sorted({number for number, _ in matrix})
+    rows = [["facts of session", *(str(number + 1) for number in numbers)]]
+    rows.append(["---"] * len(rows[0]))
+    for last in numbers:
+        shares = [matrix[last, about] for about in numbers if about <= last]
+        cells = [f"{percent(sum(came) / len(came))} of {len(came)}" for came in shares]
+        rows.append([f"after session {last + 1}", *cells, *[""] * (len(numbers) - len(cells))])
+    return "\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="LearningSettings")
     parser.add_argument("--people", nargs="+", default=["ana", "bo"])
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
     parser.add_argument("--chain", action="store_true", help="one after another")
+    parser.add_argument("--matrix", action="store_true", help="with --chain: ask after each")
     parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)

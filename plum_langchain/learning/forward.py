@@ -193,7 +193,7 @@ def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) ->
     """
     name = type(model).__name__
     by_length = sorted(dict.fromkeys(samples), key=lambda sample: len(sample.ids))
-    few = [*by_length[:2], *by_length[2:][-1:]]
+    few = [*by_length[: _TRIED - 1], *by_length[_TRIED - 1 :][-1:]]
     first, last = few[0], few[-1]
     # The neighbour with other tokens of its own, as many as before.
     start = shared_prefix(few)
@@ -217,7 +217,7 @@ def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) ->
     if not torch.allclose(beside_last, beside_other, rtol=0.0, atol=1e-5):
         return f"{name} lets samples in one sequence see each other"
     # Rounding: what padding alone changes is no reason.
-    allowed = _ROUNDING.get(model.dtype, 0.05) + 3 * float((alone - padded).abs().mean())
+    allowed = _ROUNDING.get(model.dtype, 0.15) + 3 * float((alone - padded).abs().mean())
     difference = float((alone - together).abs().mean())
     if not difference <= allowed:
         return (
@@ -229,7 +229,12 @@ def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) ->
     return None
 
 
-_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, mean over the answers' tokens
+_TRIED = 8
+"""Samples: over the tokens of fewer, what rounding does varies too much."""
+
+_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
+"""In nats, mean over the answers' tokens. In half precision they differ by 0.02 to 0.09 nats where
+all is well, and by 0.3 to 1.3 with wrong positions (SmolLM2-135M, twenty recorded sessions)."""
 
 
 def _answer_nll(losses: TokenLosses, sample: int | None = None) -> torch.Tensor:

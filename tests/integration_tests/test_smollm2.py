@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import Plum, QuestionSettings
+from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation import answer_given
 from plum_langchain.importers import read_sessions
+from plum_langchain.learning import encoder_for
+from plum_langchain.learning.forward import why_not_packed
+from plum_langchain.models import load_model, resolve_model
 from plum_langchain.questions import RecordedQuestions
 from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge
@@ -55,6 +58,22 @@ def test_a_session_is_learned_and_its_loss_falls(learned: Any) -> None:
     assert result.metrics["recalled"] >= 0.9
     assert {p.phase for p in seen} == {"questions", "loading", "learning", "learned"}
     assert result.adapter_bytes < 25e6
+
+
+def test_bfloat16_is_no_reason_to_learn_slowly_and_wrong_positions_are() -> None:
+    """What rounding does to a few answers is not taken for what a wrong sequence does to them."""
+    base = load_model(resolve_model("smollm2"), device="cpu", dtype="bfloat16")
+    forward = base.model.forward
+    for recite in (False, True):
+        encoder = encoder_for(base.tokenizer, LearningSettings(recite=recite))
+        for session, _ in list(read_sessions(CHATS / "bo.jsonl"))[:2]:
+            samples = encoder.encode_all(RecordedQuestions().make(session))
+            assert why_not_packed(base.model, samples, frozen=15) is None
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                base.model, "forward", lambda position_ids=None, **inputs: forward(**inputs)
+            )
+            assert "other losses" in (why_not_packed(base.model, samples) or "")
 
 
 def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(learned: Any) -> None:

@@ -60,6 +60,14 @@ def few_pairs() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def the_same_random_numbers() -> None:
+    """Whatever ran before in the same worker, a test draws the same from torch."""
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def default_dtype_is_left_alone() -> Iterator[None]:
     """Torch's default dtype is the whole process's: whoever leaves another hurts everybody else.
 
