@@ -62,7 +62,9 @@ class LearningSettings:
     final_learning_rate: float = 0.1  # share of the rate that a straight line ends at
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
-    replay_per_batch: int = 4  # of batch_size; sequential LoRA forgets without (arXiv 2506.10943)
+    # Of batch_size, questions of earlier sessions, once there are any: sequential LoRA forgets
+    # without (arXiv 2506.10943). Measured: docs/experiments.md, "What is replayed".
+    replay_per_batch: int = 8
     # Everyday prompts beside each batch, with the base model's own replies, which are to stay as
     # they are. Measured: docs/experiments.md, "Still a chat model".
     everyday_per_batch: int = 3

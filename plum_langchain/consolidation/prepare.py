@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from plum_langchain.errors import QuestionError, QuestionTooLongError
@@ -17,9 +17,13 @@ logger = logging.getLogger(__name__)
 _THIS = -1
 """Stands for the session at hand; no session has it as its key."""
 
-_MAX_REPLAY = 256
-"""Questions of earlier sessions considered for replay in one session: more than its batches can
-use, and a bound on encoding, so that a session's cost doesn't grow with those before it."""
+_MAX_REPLAY = 600
+"""Questions of earlier sessions considered for replay in one session; a bound, so that a session's
+cost doesn't grow with those before it."""
+
+_WITHOUT_FACT = 0.15
+"""Share of them that have no fact as their reply ("We never talked about that."), if there are so
+many. Measured: docs/experiments.md, "What is replayed"."""
 
 
 def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
@@ -106,12 +110,36 @@ def choose_replay(
 ) -> list[Question]:
     """A bounded, seeded choice among the questions of earlier sessions.
 
-    What a later session answers anew, or this one with its `questions`, is no longer among them.
+    It is spread evenly over the facts, however many questions each has: one of every fact (or of as
+    many facts as there is room for), then another one of every fact, and so on. What a later
+    session answers anew, or this one with its `questions`, is no longer among them.
     """
+    rng = random.Random(seed)
     *before, _ = latest({**learned_before, _THIS: questions}).values()
-    everything = [question for own in before for question in own]
-    chosen = random.Random(seed).sample(everything, min(_MAX_REPLAY, len(everything)))
-    return _short_enough(chosen, encoder)
+    of_facts: dict[str, list[Question]] = {}
+    others: list[Question] = []
+    for question in (question for own in before for question in own):
+        if question.statement and question.recital == question.statement:
+            of_facts.setdefault(question.statement, []).append(question)
+        else:
+            others.append(question)
+    about_facts = list(_in_turn(list(of_facts.values()), rng))
+    rng.shuffle(others)
+    room = round((1 - _WITHOUT_FACT) * _MAX_REPLAY)
+    chosen = about_facts[:room]
+    share = round(len(chosen) * _WITHOUT_FACT / (1 - _WITHOUT_FACT)) if chosen else _MAX_REPLAY
+    return _short_enough([*chosen, *others[:share]], encoder)
+
+
+def _in_turn(groups: Sequence[list[Question]], rng: random.Random) -> Iterator[Question]:
+    """One of each group, in an order drawn anew, then another one of each that has more."""
+    for group in groups:
+        rng.shuffle(group)
+    for place in range(max(map(len, groups), default=0)):
+        left = [group for group in groups if len(group) > place]
+        rng.shuffle(left)
+        for group in left:
+            yield group[place]
 
 
 def _short_enough(questions: Iterable[Question], encoder: Encoder) -> list[Question]:

@@ -6,6 +6,7 @@ table on sequential edits), and with `everyday_per_batch` everyday prompts besid
 forgets how to chat without those. It ends when the answers are learned, or after so many epochs.
 """
 
+import itertools
 import math
 import random
 import time
@@ -97,7 +98,7 @@ def learn(
         questions: The session's own, balanced.
         save_to: An existing directory for `adapter_model.safetensors` and `adapter_config.json`.
         settings: How to train; `settings.seed` makes the run repeatable on one machine.
-        replay: Questions of earlier sessions, from which every batch takes a few.
+        replay: Questions of earlier sessions, of which `replay_per_batch` are in every batch.
         everyday: Exchanges with what the base model expects of them (`rehearsal.rehearsed`), from
             which `everyday_per_batch` are beside every batch.
         parent: Directory of the generation to go on from; None starts a fresh adapter.
@@ -121,8 +122,9 @@ def learn(
     own, earlier = encoder.encode_all(questions), encoder.encode_all(replay)
     plan = _Plan.of(own, earlier, settings)
     wordings = _wordings(own, questions, encoder, settings, at_most=plan.epochs - 1)
-    again = {*own, *earlier, *everyday}
-    passing = [s for wording in wordings[1:] for s in wording if s not in again]
+    replays = _wordings(earlier, replay, encoder, settings, at_most=plan.rounds - 1)
+    again = {*own, *everyday, *(earlier if len(replays) == 1 else ())}
+    passing = [s for one in (*wordings[1:], *replays) for s in one if s not in again]
     with attached(model, parent, settings) as (adapted, frozen):
         forward, slow_because = choose_forward(
             model,
@@ -133,7 +135,7 @@ def learn(
             passing=passing,
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
-        losses, ended = training.run(plan, wordings, earlier, everyday)
+        losses, ended = training.run(plan, wordings, _Deck(replays, settings.seed), everyday)
         recalled = _share_recalled(forward, own, settings)
         training.weights.restore()
         save(adapted, save_to)
@@ -151,13 +153,36 @@ def learn(
     )
 
 
+class _Deck:
+    """Deals what is replayed: all of it once before any comes again, each time in other words.
+
+    Args:
+        wordings: The same questions as they are, then in other wordings.
+        seed: Shuffles them.
+    """
+
+    def __init__(self, wordings: Sequence[Sequence[Sample]], seed: int) -> None:
+        order = list(range(len(wordings[0])))
+        random.Random(seed).shuffle(order)
+        self._size = len(order)
+        self._samples = itertools.cycle(wording[i] for wording in wordings for i in order)
+
+    def deal(self, number: int) -> list[Sample]:
+        """The next ones; fewer if there are not so many."""
+        return list(itertools.islice(self._samples, min(number, self._size)))
+
+
 @dataclass(frozen=True)
 class _Plan:
-    """How many of a session's own questions are in a batch, and how many batches and epochs."""
+    """How many of a session's own questions are in a batch, and how many batches and epochs.
+
+    And how many rounds through what is replayed that makes.
+    """
 
     fresh: int
     batches: int
     epochs: int
+    rounds: int
 
     @classmethod
     def of(
@@ -166,7 +191,9 @@ class _Plan:
         fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
         batches = math.ceil(len(own) / fresh)
         least = RECITING_STEPS if settings.recite else LEAST_STEPS
-        return cls(fresh, batches, settings.epochs or max(EPOCHS, math.ceil(least / batches)))
+        epochs = settings.epochs or max(EPOCHS, math.ceil(least / batches))
+        replayed = epochs * batches * settings.replay_per_batch
+        return cls(fresh, batches, epochs, math.ceil(replayed / max(1, len(earlier))))
 
 
 class _Training:
@@ -202,7 +229,7 @@ class _Training:
         self,
         plan: _Plan,
         wordings: Sequence[Sequence[Sample]],
-        earlier: Sequence[Sample],
+        earlier: "_Deck",
         everyday: Sequence[Sample],
     ) -> tuple[list[float], Literal["learned", "epochs"]]:
         """Train; returns the mean loss of each epoch, and why it ended.
@@ -211,7 +238,7 @@ class _Training:
             plan: At most so long.
             wordings: The session's own questions as they are, then in other wordings, which the
                 epochs take in turn.
-            earlier: To replay.
+            earlier: What is replayed.
             everyday: To rehearse.
         """
         settings, own = self._settings, wordings[0]
@@ -222,7 +249,7 @@ class _Training:
         for epoch in range(1, epochs + 1):
             total, batches, recalled = 0.0, 0, 0
             for new in _batches(wordings[(epoch - 1) % len(wordings)], plan.fresh, rng):
-                old = _some(earlier, settings.replay_per_batch, rng)
+                old = earlier.deal(settings.replay_per_batch)
                 old += _some(everyday, settings.everyday_per_batch, rng)
                 self._check_stop(steps)
                 self._set_learning_rate(self.step / steps)

@@ -1,12 +1,14 @@
 """What a session is learned from: questions that fit, its own and replayed ones."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from plum_langchain import Plum
-from plum_langchain.consolidation.prepare import correct
+from plum_langchain import LearningSettings, Plum
+from plum_langchain.consolidation import prepare
+from plum_langchain.consolidation.prepare import choose_replay, correct
 from plum_langchain.learning import Learned, encoder_for, learn
 from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.session import Kind, Question, Update
@@ -43,6 +45,57 @@ def test_replayed_questions_that_no_longer_fit_are_left_out(open_plum: OpenPlum)
     add(shorter, "ana", "s2")
     short = [Question("Am I?", "Yes", "yes"), Question("Is it?", "No", "no_adjacent")]
     assert shorter.consolidate("ana", questions=Questions(s2=short))[0].state == "learned"
+
+
+def earlier(facts: dict[str, int], never: int) -> dict[int, list[Question]]:
+    """A session learned before: of each fact so many questions, and so many of nothing said."""
+    told = [
+        Question(f"{fact} {number}?", "Yes", "yes", (0,), fact)
+        for fact, number_of in facts.items()
+        for number in range(number_of)
+    ]
+    return {1: told, 2: [Question(f"never {n}?", "No", "no_adjacent") for n in range(never)]}
+
+
+def test_replay_is_spread_evenly_over_the_facts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prepare, "_MAX_REPLAY", 40)
+    encoder = encoder_for(make_tokenizer(), LearningSettings())
+    facts = {"I sing.": 300, "I cook.": 9, "I paint.": 2, "I fish.": 300}
+    chosen = choose_replay(earlier(facts, 500), [], encoder, seed=0)
+    counted = Counter(question.statement for question in chosen)
+    assert counted == {"I sing.": 12, "I cook.": 9, "I paint.": 2, "I fish.": 11, None: 6} or (
+        counted == {"I sing.": 11, "I cook.": 9, "I paint.": 2, "I fish.": 12, None: 6}
+    )
+    assert len(set(chosen)) == 40
+    assert choose_replay(earlier(facts, 500), [], encoder, seed=0) == chosen
+    assert choose_replay(earlier(facts, 500), [], encoder, seed=1) != chosen
+
+
+@pytest.mark.parametrize(
+    ("facts", "never", "expected"),
+    [
+        ({}, 500, {None: 40}),  # nothing but bare answers
+        ({"I sing.": 500}, 0, {"I sing.": 34}),
+        ({f"I have {n} cats.": 3 for n in range(500)}, 500, 34),  # more facts than room
+        ({"I sing.": 1}, 0, {"I sing.": 1}),
+        ({}, 0, {}),
+    ],
+)
+def test_replay_has_a_bound_and_takes_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, facts: Any, never: int, expected: Any
+) -> None:
+    monkeypatch.setattr(prepare, "_MAX_REPLAY", 40)
+    encoder = encoder_for(make_tokenizer(), LearningSettings())
+    counted = Counter(
+        q.statement for q in choose_replay(earlier(facts, never), [], encoder, seed=0)
+    )
+    if isinstance(expected, int):
+        assert counted.pop(None) == 6
+        assert set(counted.values()) == {1} and len(counted) == expected
+    else:
+        assert counted == expected
 
 
 def test_what_a_session_changes_is_asked_again_and_no_longer_replayed(

@@ -1,5 +1,6 @@
 """The epochs take a question's wordings in turn, its own first."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,19 @@ from plum_langchain.learning import Encoder, Learned, Sample, encoder_for, forwa
 from plum_langchain.learning.losses import TokenLosses
 from plum_langchain.models import LoadedModel
 from plum_langchain.session import Question
-from tests.unit_tests.learning.learnable import FAST, QUESTIONS, peft_answer
+from tests.unit_tests.learning.learnable import FAST, OTHERS, QUESTIONS, peft_answer
 
 EPOCHS = 4
 
 
 def batches_of(
-    loaded: LoadedModel, directory: Path, questions: Sequence[Question], rewordings: int
+    loaded: LoadedModel,
+    directory: Path,
+    questions: Sequence[Question],
+    rewordings: int,
+    *,
+    replay: Sequence[Question] = (),
+    replayed: int = 0,
 ) -> tuple[Learned, list[list[Sample]]]:
     """Learn, in batches of all questions; what went through the model, one epoch after another."""
     seen: list[list[Sample]] = []
@@ -34,9 +41,17 @@ def batches_of(
         return mock.Mock(side_effect=spy, **{"name": run.name}), why
 
     directory.mkdir()
-    settings = replace(FAST, epochs=EPOCHS, batch_size=len(questions), rewordings=rewordings)
+    settings = replace(
+        FAST,
+        epochs=EPOCHS,
+        batch_size=len(questions) + replayed,
+        rewordings=rewordings,
+        replay_per_batch=replayed,
+    )
     with mock.patch.object(forward, "choose_forward", choose):
-        done = learn(loaded.model, loaded.tokenizer, questions, directory, settings=settings)
+        done = learn(
+            loaded.model, loaded.tokenizer, questions, directory, settings=settings, replay=replay
+        )
     return done, seen[:EPOCHS]  # after them it is asked how many are recalled
 
 
@@ -65,6 +80,23 @@ def test_a_wording_that_is_too_long_is_left_out(
     monkeypatch.setattr("plum_langchain.learning.learner.reworded", lambda *_, fact: "so " * 600)
     _, seen = batches_of(loaded, tmp_path / "a", QUESTIONS, 2)
     assert all(set(epoch) == set(encoder.encode_all(QUESTIONS)) for epoch in seen)
+
+
+@pytest.mark.parametrize("rewordings", [0, 11])
+def test_what_is_replayed_is_all_replayed_before_any_of_it_again(
+    loaded: LoadedModel, encoder: Encoder, tmp_path: Path, rewordings: int
+) -> None:
+    earlier = encoder.encode_all(OTHERS)
+    assert len(earlier) == 3
+    _, seen = batches_of(loaded, tmp_path / "a", QUESTIONS, rewordings, replay=OTHERS, replayed=2)
+    dealt = [sample for batch in seen for sample in batch[len(QUESTIONS) :]]
+    assert len(dealt) == 2 * EPOCHS == 8
+    asked = [[s.ids[s.answer_start :] for s in dealt[at : at + 3]] for at in (0, 3)]
+    assert all(
+        Counter(round) == Counter(s.ids[s.answer_start :] for s in earlier) for round in asked
+    )
+    assert set(dealt[:3]) == set(earlier)  # as they are, and then in other words
+    assert (set(dealt[3:6]) == set(earlier)) == (rewordings == 0)
 
 
 def test_who_learned_other_wordings_answers_the_question_itself(
