@@ -214,7 +214,7 @@ def _retention(matrix: Mapping[tuple[int, int], Sequence[bool]]) -> str:
     rows.append(["---"] * len(rows[0]))
     for last in numbers:
         shares = [matrix[last, about] for about in numbers if about <= last]
-        cells = [f"{percent(sum(came) / len(came))} of {len(came)}" for came in shares]
+        cells = [f"{percent(sum(c) / len(c))} of {len(c)}" if c else "" for c in shares]
         rows.append([f"after session {last + 1}", *cells, *[""] * (len(numbers) - len(cells))])
     return "\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -229,7 +229,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.matrix and not arguments.chain:
+        parser.error("--matrix shows sessions learned one after another; give --chain as well")
+    return arguments
 
 
 if __name__ == "__main__":

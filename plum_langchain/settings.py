@@ -62,14 +62,16 @@ class LearningSettings:
     final_learning_rate: float = 0.1  # share of the rate that a straight line ends at
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
-    # Of batch_size, questions of earlier sessions, once there are any: sequential LoRA forgets
-    # without (arXiv 2506.10943). Measured: docs/experiments.md, "What is replayed".
-    replay_per_batch: int = 8
+    # Of batch_size, questions of earlier sessions, once there are any; None for half of it.
+    # Sequential LoRA forgets without (arXiv 2506.10943). Measured: docs/experiments.md, "What is
+    # replayed".
+    replay_per_batch: int | None = None
     # Everyday prompts beside each batch, with the base model's own replies, which are to stay as
     # they are. Measured: docs/experiments.md, "Still a chat model".
     everyday_per_batch: int = 3
     everyday_weight: float = 0.5  # of the loss of one of their tokens
-    # Each question in so many other wordings besides its own, taken in turn by the epochs.
+    # Each question in so many other wordings besides its own, taken in turn by the epochs, and by
+    # what is replayed more than once.
     # Measured: docs/experiments.md, "In other words".
     rewordings: int = 11
     # Teach the fact behind each question as its reply ("Your bakery is closed on Mondays."): other
@@ -101,6 +103,7 @@ class LearningSettings:
             self.epochs is None or self.epochs > 0,
             f"epochs must be positive or None, not {self.epochs}",
         )
+        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}")
         _require(self.learning_rate > 0, f"learning_rate must be > 0, not {self.learning_rate}")
         _require(
             self.dtype in ("auto", "float32", "bfloat16"),
@@ -135,7 +138,7 @@ class LearningSettings:
             f"everyday_per_batch must be >= 0, not {self.everyday_per_batch}",
         )
         _require(
-            0 <= self.replay_per_batch < self.batch_size,
+            self.replay_per_batch is None or 0 <= self.replay_per_batch < self.batch_size,
             f"replay_per_batch must be from 0 to batch_size - 1 = {self.batch_size - 1}, "
             f"not {self.replay_per_batch}",
         )

@@ -2,12 +2,12 @@
 
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
-from plum_langchain.questions.balance import balance
+from plum_langchain.questions.balance import Chooser, balance
 from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.session import Question, Session, Update
@@ -21,9 +21,11 @@ _MAX_REPLAY = 600
 """Questions of earlier sessions considered for replay in one session; a bound, so that a session's
 cost doesn't grow with those before it."""
 
-_WITHOUT_FACT = 0.15
-"""Share of them that have no fact as their reply ("We never talked about that."), if there are so
-many. Measured: docs/experiments.md, "What is replayed"."""
+_NEVER_RAISED = ("no_adjacent", "open_unknown")
+_SHARE_NEVER_RAISED = 0.15
+"""Of what is replayed, if facts are recited; their one answer is soon known. Bare answers are
+replayed in the balance that they were learned in. Measured: docs/experiments.md, "What is
+replayed"."""
 
 
 def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
@@ -114,32 +116,21 @@ def choose_replay(
     many facts as there is room for), then another one of every fact, and so on. What a later
     session answers anew, or this one with its `questions`, is no longer among them.
     """
-    rng = random.Random(seed)
     *before, _ = latest({**learned_before, _THIS: questions}).values()
-    of_facts: dict[str, list[Question]] = {}
-    others: list[Question] = []
-    for question in (question for own in before for question in own):
-        if question.statement and question.recital == question.statement:
-            of_facts.setdefault(question.statement, []).append(question)
-        else:
-            others.append(question)
-    about_facts = list(_in_turn(list(of_facts.values()), rng))
-    rng.shuffle(others)
-    room = round((1 - _WITHOUT_FACT) * _MAX_REPLAY)
-    chosen = about_facts[:room]
-    share = round(len(chosen) * _WITHOUT_FACT / (1 - _WITHOUT_FACT)) if chosen else _MAX_REPLAY
-    return _short_enough([*chosen, *others[:share]], encoder)
-
-
-def _in_turn(groups: Sequence[list[Question]], rng: random.Random) -> Iterator[Question]:
-    """One of each group, in an order drawn anew, then another one of each that has more."""
-    for group in groups:
-        rng.shuffle(group)
-    for place in range(max(map(len, groups), default=0)):
-        left = [group for group in groups if len(group) > place]
-        rng.shuffle(left)
-        for group in left:
-            yield group[place]
+    everything = [question for own in before for question in own]
+    told = [question for question in everything if question.kind not in _NEVER_RAISED]
+    never = [question for question in everything if question.kind in _NEVER_RAISED]
+    if not told:
+        share = 1.0
+        size = len(never)
+    else:
+        share = _SHARE_NEVER_RAISED if encoder.recite else len(never) / len(everything)
+        size = round(len(told) / (1 - share))
+    size = min(size, _MAX_REPLAY)
+    of_never = min(len(never), round(share * size))
+    of_told = min(len(told), size - of_never)
+    chooser = Chooser(random.Random(seed))
+    return _short_enough(chooser.choose(told, of_told) + chooser.choose(never, of_never), encoder)
 
 
 def _short_enough(questions: Iterable[Question], encoder: Encoder) -> list[Question]:

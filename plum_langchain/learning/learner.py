@@ -123,7 +123,7 @@ def learn(
     plan = _Plan.of(own, earlier, settings)
     wordings = _wordings(own, questions, encoder, settings, at_most=plan.epochs - 1)
     replays = _wordings(earlier, replay, encoder, settings, at_most=plan.rounds - 1)
-    again = {*own, *everyday, *(earlier if len(replays) == 1 else ())}
+    again = {*own, *everyday, *(earlier if len(replays) == 1 < plan.rounds else ())}
     passing = [s for one in (*wordings[1:], *replays) for s in one if s not in again]
     with attached(model, parent, settings) as (adapted, frozen):
         forward, slow_because = choose_forward(
@@ -154,32 +154,32 @@ def learn(
 
 
 class _Deck:
-    """Deals what is replayed: all of it once before any comes again, each time in other words.
+    """Deals what is replayed: all of it once before any comes again, then in the next wording.
 
     Args:
-        wordings: The same questions as they are, then in other wordings.
+        wordings: The same questions as they are, then in other wordings, taken in turn.
         seed: Shuffles them.
     """
 
     def __init__(self, wordings: Sequence[Sequence[Sample]], seed: int) -> None:
         order = list(range(len(wordings[0])))
         random.Random(seed).shuffle(order)
-        self._size = len(order)
         self._samples = itertools.cycle(wording[i] for wording in wordings for i in order)
 
     def deal(self, number: int) -> list[Sample]:
-        """The next ones; fewer if there are not so many."""
-        return list(itertools.islice(self._samples, min(number, self._size)))
+        """The next ones."""
+        return list(itertools.islice(self._samples, number))
 
 
 @dataclass(frozen=True)
 class _Plan:
     """How many of a session's own questions are in a batch, and how many batches and epochs.
 
-    And how many rounds through what is replayed that makes.
+    Of what is replayed, how many are in a batch, and how many rounds through all of it that makes.
     """
 
     fresh: int
+    replayed: int
     batches: int
     epochs: int
     rounds: int
@@ -188,12 +188,16 @@ class _Plan:
     def of(
         cls, own: Sequence[Sample], earlier: Sequence[Sample], settings: LearningSettings
     ) -> "_Plan":
-        fresh = settings.batch_size - (settings.replay_per_batch if earlier else 0)
+        replayed = settings.replay_per_batch
+        if replayed is None:
+            replayed = settings.batch_size // 2
+        fresh = settings.batch_size - (replayed if earlier else 0)
+        replayed = min(replayed, len(earlier))
         batches = math.ceil(len(own) / fresh)
         least = RECITING_STEPS if settings.recite else LEAST_STEPS
         epochs = settings.epochs or max(EPOCHS, math.ceil(least / batches))
-        replayed = epochs * batches * settings.replay_per_batch
-        return cls(fresh, batches, epochs, math.ceil(replayed / max(1, len(earlier))))
+        rounds = math.ceil(epochs * batches * replayed / max(1, len(earlier)))
+        return cls(fresh, replayed, batches, epochs, rounds)
 
 
 class _Training:
@@ -249,7 +253,7 @@ class _Training:
         for epoch in range(1, epochs + 1):
             total, batches, recalled = 0.0, 0, 0
             for new in _batches(wordings[(epoch - 1) % len(wordings)], plan.fresh, rng):
-                old = earlier.deal(settings.replay_per_batch)
+                old = earlier.deal(plan.replayed)
                 old += _some(everyday, settings.everyday_per_batch, rng)
                 self._check_stop(steps)
                 self._set_learning_rate(self.step / steps)

@@ -52,7 +52,7 @@ def balance(
         share = round(pairs * opened / (closed + opened))
         opened = min(opened, share, pairs - 1)
         closed = min(closed, pairs - opened)
-    chooser = _Chooser(random.Random(seed))
+    chooser = Chooser(random.Random(seed))
     chosen = (
         chooser.choose(sides[True, True], closed)
         + chooser.choose(sides[False, True], opened)
@@ -110,14 +110,19 @@ def fact_of(question: Question) -> Hashable:
     return frozenset(word for word in words_of(topic) if word not in _FRAME)
 
 
-class _Chooser:
-    """Chooses questions round by round, one of each fact, the facts asked about least first."""
+class Chooser:
+    """Chooses questions round by round, one of each fact, the facts asked about least first.
+
+    Args:
+        rng: Draws among those of a fact, and the order of facts.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._asked: Counter[Hashable] = Counter()
 
     def choose(self, questions: Sequence[Question], number: int) -> list[Question]:
+        """So many of them; there must be as many."""
         groups: dict[Hashable, list[Question]] = defaultdict(list)
         for question in questions:
             groups[fact_of(question)].append(question)

@@ -69,11 +69,11 @@ def test_bfloat16_is_no_reason_to_learn_slowly_and_wrong_positions_are() -> None
         for session, _ in list(read_sessions(CHATS / "bo.jsonl"))[:2]:
             samples = encoder.encode_all(RecordedQuestions().make(session))
             assert why_not_packed(base.model, samples, frozen=15) is None
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(
-                base.model, "forward", lambda position_ids=None, **inputs: forward(**inputs)
-            )
-            assert "other losses" in (why_not_packed(base.model, samples) or "")
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(
+                    base.model, "forward", lambda position_ids=None, **inputs: forward(**inputs)
+                )
+                assert "other losses" in (why_not_packed(base.model, samples) or "")
 
 
 def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(learned: Any) -> None:

@@ -77,7 +77,7 @@ def test_replay_is_spread_evenly_over_the_facts(
     ("facts", "never", "expected"),
     [
         ({}, 500, {None: 40}),  # nothing but bare answers
-        ({"I sing.": 500}, 0, {"I sing.": 34}),
+        ({"I sing.": 500}, 0, {"I sing.": 40}),
         ({f"I have {n} cats.": 3 for n in range(500)}, 500, 34),  # more facts than room
         ({"I sing.": 1}, 0, {"I sing.": 1}),
         ({}, 0, {}),
@@ -96,6 +96,26 @@ def test_replay_has_a_bound_and_takes_what_there_is(
         assert set(counted.values()) == {1} and len(counted) == expected
     else:
         assert counted == expected
+
+
+def test_whose_fact_is_not_known_is_replayed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what was never raised is bounded; a correction may be all that has a fact."""
+    monkeypatch.setattr(prepare, "_MAX_REPLAY", 40)
+    encoder = encoder_for(make_tokenizer(), LearningSettings())
+    bare = [Question(f"Do I own boat {n}?", "Yes", "yes") for n in range(100)]
+    before = {0: bare, **earlier({"I sing.": 3}, 500)}
+    counted = Counter(q.kind for q in choose_replay(before, [], encoder, seed=0))
+    assert counted == {"yes": 34, "no_adjacent": 6}
+
+
+def test_bare_answers_are_replayed_in_the_balance_they_were_learned_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prepare, "_MAX_REPLAY", 40)
+    encoder = encoder_for(make_tokenizer(), LearningSettings(recite=False))
+    before = earlier({"I sing.": 60, "I cook.": 20}, 80)
+    counted = Counter(q.answer for q in choose_replay(before, [], encoder, seed=0))
+    assert counted == {"Yes": 20, "No": 20}
 
 
 def test_what_a_session_changes_is_asked_again_and_no_longer_replayed(
