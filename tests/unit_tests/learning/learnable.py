@@ -1,10 +1,14 @@
 """A tiny model that can learn, and settings that make it learn in a quarter of a second."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from plum_langchain import LearningSettings
+from plum_langchain.learning import Learned, learn
 from plum_langchain.models import LoadedModel
 from plum_langchain.session import Question
 
@@ -55,6 +59,36 @@ def make_learnable(tiny: Path, directory: Path) -> Path:
     return directory
 
 
+def learn_into(
+    directory: Path,
+    loaded: LoadedModel,
+    questions: Sequence[Question] = QUESTIONS,
+    settings: LearningSettings = FAST,
+    **options: Any,
+) -> Learned:
+    """Learn, into a directory that is made for it."""
+    directory.mkdir(exist_ok=True)
+    return learn(loaded.model, loaded.tokenizer, questions, directory, settings=settings, **options)
+
+
+class Snapshot:
+    """All that a model is, to be compared later."""
+
+    def __init__(self, model: Any) -> None:
+        self.modules = [(name, type(module)) for name, module in model.named_modules()]
+        self.weights = {k: v.clone() for k, v in model.state_dict().items()}
+        self.attributes = {k for k in vars(model) if not k.startswith("_")}
+
+    def assert_same(self, model: Any) -> None:
+        assert [(name, type(module)) for name, module in model.named_modules()] == self.modules
+        assert {k for k in vars(model) if not k.startswith("_")} == self.attributes
+        state = model.state_dict()
+        assert state.keys() == self.weights.keys()
+        assert all(torch.equal(state[k], v) for k, v in self.weights.items())
+        assert not model.training
+        assert not any(p.requires_grad for p in model.parameters())
+
+
 def chat(question: str) -> list[dict[str, str]]:
     """The question as it was trained."""
     system = {"role": "system", "content": FAST.system_prompt or ""}
@@ -72,8 +106,6 @@ def peft_model(loaded: LoadedModel, adapter: Path) -> Any:
 
 def peft_answer(loaded: LoadedModel, adapter: Path, question: str) -> str:
     """The adapter's greedy answer, found with nothing of ours."""
-    import torch
-
     tokenizer = loaded.tokenizer
     ids = tokenizer.apply_chat_template(
         chat(question), add_generation_prompt=True, return_tensors="pt"

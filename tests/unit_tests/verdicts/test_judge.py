@@ -13,7 +13,7 @@ from plum_langchain.verdicts import judge as module
 from plum_langchain.verdicts.judge import Judge
 from plum_langchain.verdicts.pairs import Pair, mistaken, shipped_pairs
 from plum_langchain.verdicts.train import HEAD, train
-from tests.unit_tests.learning.test_learn import Snapshot
+from tests.unit_tests.learning.learnable import Snapshot
 from tests.unit_tests.models.conftest import Shelf, chat, reply
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
