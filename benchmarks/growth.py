@@ -44,7 +44,8 @@ def main() -> None:
     )
     questions = QuestionSettings(max_questions=arguments.max_questions)
     rows: list[dict[str, Any]] = []
-    print("| session | seconds | peak memory, MiB | adapter, bytes |\n| --- | --- | --- | --- |")
+    print("| session | questions | seconds | peak memory, MiB | adapter, bytes |")
+    print("|" + " --- |" * 5)
     with tempfile.TemporaryDirectory() as home:
         plum = Plum(
             home, model=arguments.model, learning=learning, question_settings=questions,
@@ -64,10 +65,13 @@ def main() -> None:
                 "learning_seconds": done.metrics["seconds"],
                 "peak_mib": peak_mib(),
                 "adapter_bytes": done.adapter_bytes,
+                "questions": done.questions,
+                "slow_because": done.metrics["slow_because"],
             }
             rows.append(row)
             print(
-                f"| {number} | {row['learning_seconds']:.1f} | {row['peak_mib']:.0f} "
+                f"| {number} | {done.questions} | {row['learning_seconds']:.1f} "
+                f"| {row['peak_mib']:.0f} "
                 f"| {row['adapter_bytes']} |",
                 flush=True,
             )

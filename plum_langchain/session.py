@@ -20,6 +20,7 @@ Kind = Literal["yes", "no_same_slot", "no_adjacent", "open", "open_unknown"]
 KINDS: tuple[Kind, ...] = ("yes", "no_same_slot", "no_adjacent", "open", "open_unknown")
 POSITIVE_KINDS: frozenset[Kind] = frozenset({"yes", "open"})
 CLOSED_KINDS: frozenset[Kind] = frozenset({"yes", "no_same_slot", "no_adjacent"})
+NEVER_RAISED_KINDS: frozenset[Kind] = frozenset({"no_adjacent", "open_unknown"})
 
 UNKNOWN_ANSWER = "We never talked about that."
 """What the adapted model is taught to answer about something never told."""
@@ -107,7 +108,7 @@ class Question:
 
         Where the statement behind a question isn't known, the answer.
         """
-        if self.kind in ("no_adjacent", "open_unknown"):
+        if self.kind in NEVER_RAISED_KINDS:
             return UNKNOWN_ANSWER
         return self.statement or self.answer
 

@@ -70,9 +70,8 @@ class LearningSettings:
     # they are. Measured: docs/experiments.md, "Still a chat model".
     everyday_per_batch: int = 3
     everyday_weight: float = 0.5  # of the loss of one of their tokens
-    # Each question in so many other wordings besides its own, taken in turn by the epochs, and by
-    # what is replayed more than once.
-    # Measured: docs/experiments.md, "In other words".
+    # Each question in so many other wordings besides its own, taken in turn by the epochs; one that
+    # is replayed more than once likewise. Measured: docs/experiments.md, "In other words".
     rewordings: int = 11
     # Teach the fact behind each question as its reply ("Your bakery is closed on Mondays."): other
     # questions about it bring it back then, and Yes or No is judged from that. If not, the bare

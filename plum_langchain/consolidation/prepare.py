@@ -10,7 +10,7 @@ from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import Chooser, balance
 from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.maker import QuestionMaker
-from plum_langchain.session import Question, Session, Update
+from plum_langchain.session import NEVER_RAISED_KINDS, Question, Session, Update
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,10 @@ _MAX_REPLAY = 600
 """Questions of earlier sessions considered for replay in one session; a bound, so that a session's
 cost doesn't grow with those before it."""
 
-_NEVER_RAISED = ("no_adjacent", "open_unknown")
 _SHARE_NEVER_RAISED = 0.15
-"""Of what is replayed, if facts are recited; their one answer is soon known. Bare answers are
-replayed in the balance that they were learned in. Measured: docs/experiments.md, "What is
-replayed"."""
+"""Of what is replayed, those about what was never raised, if facts are recited: their one answer is
+soon known. Bare answers are replayed in the balance that they were learned in. Measured:
+docs/experiments.md, "What is replayed"."""
 
 
 def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
@@ -118,8 +117,8 @@ def choose_replay(
     """
     *before, _ = latest({**learned_before, _THIS: questions}).values()
     everything = [question for own in before for question in own]
-    told = [question for question in everything if question.kind not in _NEVER_RAISED]
-    never = [question for question in everything if question.kind in _NEVER_RAISED]
+    told = [question for question in everything if question.kind not in NEVER_RAISED_KINDS]
+    never = [question for question in everything if question.kind in NEVER_RAISED_KINDS]
     if not told:
         share = 1.0
         size = len(never)

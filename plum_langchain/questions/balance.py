@@ -122,14 +122,14 @@ class Chooser:
         self._asked: Counter[Hashable] = Counter()
 
     def choose(self, questions: Sequence[Question], number: int) -> list[Question]:
-        """So many of them; there must be as many."""
+        """So many of them, or all, if there aren't more."""
         groups: dict[Hashable, list[Question]] = defaultdict(list)
         for question in questions:
             groups[fact_of(question)].append(question)
         for group in groups.values():
             self._rng.shuffle(group)
         chosen: list[Question] = []
-        while len(chosen) < number:
+        while len(chosen) < min(number, len(questions)):
             facts = [fact for fact, group in groups.items() if group]
             self._rng.shuffle(facts)
             facts.sort(key=lambda fact: self._asked[fact])
