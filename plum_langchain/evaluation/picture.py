@@ -132,7 +132,9 @@ def draw_forgetting(
 
 
 def _arms(axes: "Axes", comparison: Comparison) -> None:
-    axes.set_title("Yes/No questions, balanced accuracy", loc="left", fontsize=11)
+    axes.set_title(
+        "Yes/No questions, balanced accuracy (dotted: guessing)", loc="left", fontsize=11
+    )
     names = [n for n, s in comparison.arms.items() if s.balanced_accuracy is not None]
     for position, name in enumerate(names):
         summary = comparison.arms[name]
@@ -149,7 +151,6 @@ def _arms(axes: "Axes", comparison: Comparison) -> None:
     axes.set_xticks(range(len(names)), [_SHORT[n] for n in names], fontsize=9)
     _percent_axis(axes)
     axes.axhline(50, color="#333333", linewidth=1, linestyle=":")
-    axes.text(len(names) - 0.45, 101, "dotted: guessing", ha="right", fontsize=8, color="#333333")
 
 
 def _kinds(axes: "Axes", comparison: Comparison) -> None:
