@@ -31,6 +31,10 @@ _LOCK_SECONDS = 0.5
 """How long another process's lock is waited for: it holds it for as long as it lives."""
 
 
+_MADE_OF_MEMORY = ("data_level0.bin", "length.bin")
+"""Chroma's files of vectors and of how long each is."""
+
+
 @dataclass
 class Opened:
     """One user's open index; `version` is the journal's state that it was brought up to."""
@@ -41,15 +45,17 @@ class Opened:
     version: str | None = None
 
     def wipe_unused(self) -> None:
-        """Zero the vector file until Chroma has written its first vectors to it (after 1000).
+        """Zero the files of vectors until Chroma has written the first of them (after 1000).
 
-        It is created with the room for them as the allocator gave it: with whatever this process
-        had in memory there, other users' or forgotten chats among it.
+        They are created with the room for them as the allocator gave it: with whatever this process
+        had in memory there, other users' or forgotten chats among it
+        (https://github.com/chroma-core/chroma/issues/7688).
         """
-        for vectors in self.directory.glob("*/data_level0.bin"):
-            if not (vectors.parent / "index_metadata.pickle").exists():
-                with vectors.open("r+b") as file:
-                    file.write(bytes(vectors.stat().st_size))
+        for name in _MADE_OF_MEMORY:
+            for path in self.directory.glob(f"*/{name}"):
+                if not (path.parent / "index_metadata.pickle").exists():
+                    with path.open("r+b") as file:
+                        file.write(bytes(path.stat().st_size))
 
 
 class Indexes:

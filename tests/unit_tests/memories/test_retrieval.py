@@ -141,15 +141,16 @@ def test_a_forgotten_session_leaves_nothing_in_the_home(chats: Any) -> None:
 
 
 def test_no_memory_of_the_process_is_written_into_an_index(chats: Any) -> None:
-    """Chroma makes its vector file out of memory as it finds it: of anybody's chats."""
+    """Chroma makes its files of vectors out of memory as it finds it: of anybody's chats."""
     for user in ("ana", "bob"):
         find(chats, "bakery", user)
     chats.close()
     find(chats, "bakery")
-    files = list(chats.home.retrieval.glob("*/*/data_level0.bin"))
-    assert len(files) == 2
-    for file in files:  # so few vectors are kept in its database yet
-        assert not any(file.read_bytes())
+    for name in ("data_level0.bin", "length.bin"):
+        files = list(chats.home.retrieval.glob(f"*/*/{name}"))
+        assert len(files) == 2
+        for file in files:  # so few vectors are kept in its database yet
+            assert file.stat().st_size > 0 and not any(file.read_bytes())
 
 
 def test_forgetting_everything_deletes_the_users_index(chats: Any) -> None:
