@@ -9,8 +9,10 @@ Prints a Markdown table and, with --json, writes everything behind it.
 
 import argparse
 import ast
+import contextlib
 import itertools
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from typing import Any
 
 from common import CHATS
 
-from plum_langchain import LearningSettings, Plum, QuestionSettings
+from plum_langchain import LearningSettings, Plum, QuestionSettings, ServingSettings
 from plum_langchain.evaluation import (
     Comparison,
     Everyday,
@@ -74,15 +76,23 @@ def _run(
     learning = replace(start, seed=seed, **settings)
     asked = QuestionSettings(max_questions=arguments.max_questions, seed=seed)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as home:
+    with contextlib.ExitStack() as stack:
+        home = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        again = (home / "journal.db").exists()
         plum = Plum(home, model=arguments.model, learning=learning, question_settings=asked)
         found = compare(
-            plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False
-        )
-        chatted = []
+            plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False,
+            again=again,
+        )  # fmt: skip
+        chatted, always = [], []
         if arguments.everyday:
             chatted = [everyday_ability(plum, exams[0].user_id, "none")]
             chatted += [everyday_ability(plum, exam.user_id, "parametric") for exam in exams]
+            alone = Plum(
+                home, model=arguments.model, learning=learning, serving=ServingSettings(scope=None)
+            )
+            always = [everyday_ability(alone, exam.user_id, "parametric") for exam in exams]
+            alone.close()
         corrected = []
         if arguments.corrections:
             corrected = [g for exam in exams for g in _corrections(plum, exam.user_id)]
@@ -102,12 +112,12 @@ def _run(
         percent(summary.no_same_slot),
         percent(summary.open),
         percent(first.balanced_accuracy),
-        f"{sum(recalled) / len(recalled):.2f}",
-        f"{sum(epochs) / len(epochs):.1f}",
-        f"{found.seconds_per_session or 0:.0f}",
+        f"{statistics.mean(recalled):.2f}" if learned else "-",
+        f"{statistics.mean(epochs):.1f}" if learned else "-",
+        f"{found.seconds_per_session:.0f}" if found.seconds_per_session else "-",
     ]
     if chatted:
-        row += _everyday_cells(*chatted)
+        row += _everyday_cells(chatted[0], chatted[1:], always)
     if corrected:
         kinds: list[Kind | None] = [None, "yes", "no_same_slot", "open"]
         row += [_right(corrected, kind) for kind in kinds]
@@ -115,6 +125,7 @@ def _run(
         "settings": settings,
         "seed": seed,
         "everyday": [asdict(one) for one in chatted],
+        "everyday_always_the_adapter": [asdict(one) for one in always],
         "corrections": [asdict(one) for one in corrected],
         "row": row,
         "seconds": time.perf_counter() - began,
@@ -146,14 +157,17 @@ def _right(answers: Sequence[Graded], kind: Kind | None) -> str:
     return f"{percent(sum(of_kind) / len(of_kind))} of {len(of_kind)}"
 
 
-def _everyday_cells(base: Everyday, *adapted: Everyday) -> list[str]:
-    """The base model's, and the mean of all people's behind an arrow."""
-    suits = sum(one.suits for one in adapted) / len(adapted)
-    loss = sum(one.loss for one in adapted) / len(adapted)
+def _everyday_cells(
+    base: Everyday, served: Sequence[Everyday], always: Sequence[Everyday]
+) -> list[str]:
+    """The base model's, all people's behind an arrow, and in brackets if the adapter did it all."""
+    suits, alone = (sum(one.suits for one in all_) / len(all_) for all_ in (served, always))
+    loss, loss_alone = (sum(one.loss for one in all_) / len(all_) for all_ in (served, always))
+    leaks, leaks_alone = (sum(one.leaks for one in all_) for all_ in (served, always))
     return [
-        f"{percent(base.suits)} → {percent(suits)}",
-        str(sum(one.leaks for one in adapted)),
-        f"{base.loss:.3f} → {loss:.3f}",
+        f"{percent(base.suits)} → {percent(suits)} ({percent(alone)})",
+        f"{leaks} ({leaks_alone})",
+        f"{base.loss:.3f} → {loss:.3f} ({loss_alone:.3f})",
     ]
 
 
@@ -188,11 +202,17 @@ def _arguments() -> argparse.Namespace:
         "--corrections", action="store_true",
         help="ask for what later sessions changed as well; for all ten sessions of a person",
     )  # fmt: skip
+    parser.add_argument(
+        "--home", type=Path,
+        help="learn there instead of in a temporary place; what was learned there is asked again",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")
     arguments = parser.parse_args()
     if arguments.corrections and not {change["of"] for change in _changes()} >= {*arguments.people}:
         parser.error(f"--corrections needs people that {CORRECTIONS} asks about")
+    if arguments.home and (arguments.vary or len(arguments.seeds) > 1):
+        parser.error("--home holds what one row learned; leave out --vary and give one seed")
     if arguments.corrections and arguments.sessions < 10:
         parser.error("--corrections asks for what any session changed; it needs --sessions 10")
     return arguments

@@ -60,6 +60,11 @@ class ChatPlum(Serving, BaseChatModel):
         await model.ainvoke("Which day is my bakery closed?")
         ```
 
+    Who replies:
+        The user's adapter, when the last message asks for what the user told; the base model
+        otherwise, as with memory "none", or of "hybrid" as with "retrieval"
+        (`ServingSettings.scope`).
+
     Response metadata:
         `model_name`, `user_id`, `generation` (the adapter's; None for the base model) and
         `finish_reason` ("stop" or "length"). `usage_metadata` counts tokens.

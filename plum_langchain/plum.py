@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.progress import ProgressCallback
-from plum_langchain.errors import InvalidInputError
+from plum_langchain.errors import DamagedAdapterError, InvalidInputError
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter, Forgotten
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.learning import Sample
+from plum_langchain.learning.template import Message
 from plum_langchain.memories import (
     Hybrid,
     Memory,
     MemoryName,
     Nothing,
     Parametric,
+    Recalled,
     Retrieval,
 )
 from plum_langchain.memories.answer import (
@@ -31,8 +33,10 @@ from plum_langchain.memories.answer import (
     whole_sessions,
 )
 from plum_langchain.memories.base import check_memory_name
+from plum_langchain.memories.told import Told
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.scope import Scope
 from plum_langchain.session import Session, SessionState, check_id
 from plum_langchain.settings import (
     DEFAULT_MODEL,
@@ -109,6 +113,7 @@ class Plum:
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""
         self._judge = Judge(self.engine)
+        self._scope = Scope(self.engine)
         self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
         self._questions = questions
@@ -320,8 +325,9 @@ class Plum:
     ) -> Answer:
         """Ask one question of one memory, and measure it.
 
-        An adapter that was taught to recite facts brings back several, of which the one that is
-        about the question is the answer. (A chat model replies with the likeliest at once.)
+        An adapter that was taught to recite facts brings back several of those it was taught, of
+        which the one that is about the question is the answer; its `source` tells who said it and
+        when. (A chat model replies at once, in its own words.)
 
         Args:
             user_id: Whose memory.
@@ -333,12 +339,14 @@ class Plum:
             k: How many exchanges retrieval and hybrid recall.
             context: The session for memory="context", or several: those are put in with their
                 dates.
-            max_new_tokens: Bound of what is generated: an open answer, or what is recited.
+            max_new_tokens: Bound of what is generated freely; facts come back whole.
 
         Raises:
             UnknownUserError: no chats of this user.
             InvalidInputError: the question is longer than the model reads, or the model can't be
                 taught to judge what comes back (`Judge`).
+            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            UnknownGenerationError: it was given up while it was asked.
         """
         self.journal.sessions.require_user(user_id)
         started = time.perf_counter()
@@ -350,7 +358,8 @@ class Plum:
             else:
                 recalled = whole_sessions(context)
         else:
-            recalled = self.memory_named(memory, k=k).recall(user_id, question)
+            recalled = self.recalled(self.memory_named(memory, k=k), user_id, question)
+        adapter = recalled.adapter
         return answer(
             self.engine,
             self._judge,
@@ -361,6 +370,7 @@ class Plum:
             closed=closed,
             started=started,
             max_new_tokens=max_new_tokens,
+            told=Told(self.journal, user_id, adapter.generation) if adapter else None,
         )
 
     def status(self) -> Mapping[str, Any]:
@@ -425,6 +435,37 @@ class Plum:
             return self._parametric
         retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
         return retrieval if kind == "retrieval" else Hybrid(self._parametric, retrieval)
+
+    def recalled(self, memory: Memory, user_id: str, query: str) -> Recalled:
+        """What a memory contributes, with an adapter that can be used.
+
+        Asked once more, if the generation was given up (forgotten, pruned) in the meantime.
+
+        Raises:
+            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            BusyError: another process owns the retrieval index.
+        """
+        found = memory.recall(user_id, query)
+        if found.adapter is None:
+            return found
+        try:
+            self.engine.manifest(found.adapter)
+        except DamagedAdapterError:
+            again = memory.recall(user_id, query)
+            if again.adapter == found.adapter:
+                raise
+            return again
+        return found
+
+    def is_for_memory(self, messages: Sequence[Message]) -> bool:
+        """Whether a chat ends in something that an adapter is to answer (`ServingSettings.scope`).
+
+        Raises:
+            ChatTemplateError, InvalidInputError, CacheError, DivergedError: as
+                `Scope.probability`.
+        """
+        least = self.serving.scope
+        return least is None or self._scope.probability(messages) >= least
 
     def _check(self, user_id: str | None, fields: Mapping[str, Any]) -> None:
         """Refuse in one sentence what pydantic would refuse in five lines."""

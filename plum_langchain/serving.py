@@ -59,6 +59,7 @@ class Serving(BaseModel):
             # Not called "stop": LangChain writes the call's own over that.
             "default_stop": self.stop,
             "system_prompt": plum.learning.system_prompt,
+            "scope": plum.serving.scope,
         }
         if user_id is not None and memory != "none":
             found["owner"] = plum.home.owner(user_id)
@@ -108,9 +109,16 @@ class Serving(BaseModel):
     def request(self, messages: list[Message], stop: list[str] | None, **call: Any) -> Request:
         """The request for these messages: recalls, and picks the adapter to answer with.
 
+        That is none if the last message doesn't ask for what the user told
+        (`ServingSettings.scope`); the base model answers then.
+
         Raises:
             MissingUserError: the memory needs a user and none is named.
-            InvalidInputError: no messages, or an option that can't be used.
+            InvalidInputError: no messages, an option that can't be used, or a model whose lower
+                layers can't be read by themselves.
+            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used, whoever
+                is to reply.
+            ChatTemplateError, CacheError, DivergedError: as `Plum.is_for_memory`.
             BusyError: another process owns the retrieval index.
         """
         options = self._options(call)
@@ -124,10 +132,12 @@ class Serving(BaseModel):
         if not messages:
             raise InvalidInputError("there are no messages to answer; give at least one")
         asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-        recalled = plum.memory_named(memory, k=options["k"]).recall(user_id, asked)
-        if recalled.adapter or recalled.snippets:
-            messages = _with_memory(messages, plum.learning.system_prompt, recalled.snippets)
+        recalled = plum.recalled(plum.memory_named(memory, k=options["k"]), user_id, asked)
         adapter = recalled.adapter
+        if adapter is not None and not plum.is_for_memory(messages):
+            adapter = None
+        if adapter or recalled.snippets:
+            messages = _with_memory(messages, plum.learning.system_prompt, recalled.snippets)
         suffix = f"+{user_id}@{adapter.generation}" if adapter else ""
         return Request(
             user_id=user_id,

@@ -173,10 +173,19 @@ class ServingSettings:
     # Add each loaded adapter to a copy of the weights it is for: as quick as the base model then,
     # for as much memory as the copy takes. For few users; docs/performance.md, "Answering".
     merge: bool = False
+    # An adapter replies when, with at least this probability, the last message asks for what the
+    # user told; other messages the base model answers, as ever. None for always the adapter. What
+    # tells them apart was fitted in English. Measured: docs/experiments.md, "What is asked of
+    # memory".
+    scope: float | None = 0.5
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
         _require(self.max_adapters > 0, f"max_adapters must be positive, not {self.max_adapters}")
+        _require(
+            self.scope is None or 0 < self.scope < 1,
+            f"scope must be between 0 and 1, or None, not {self.scope}",
+        )
         _require(
             self.max_new_tokens > 0, f"max_new_tokens must be positive, not {self.max_new_tokens}"
         )

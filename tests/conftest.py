@@ -44,7 +44,9 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
                 dtype="float32",
                 everyday_per_batch=0,
             ),
-            "serving": ServingSettings(device="cpu", dtype="float32", max_new_tokens=12),
+            "serving": ServingSettings(
+                device="cpu", dtype="float32", scope=None, max_new_tokens=12
+            ),
             **options,
         }
         with warnings.catch_warnings():

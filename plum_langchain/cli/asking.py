@@ -1,6 +1,5 @@
 """Asking: `plum ask`, `plum status`."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -34,9 +33,7 @@ def ask(
     if answer.generation is None:
         reports.say_not_learned(user, memory)
     if as_json:
-        record = asdict(answer)
-        p_yes = record.pop("yes")
-        terminal.show_json({**record, "p_yes": p_yes})
+        terminal.show_json(reports.answer_record(answer))
     else:
         reports.show_answer(answer)
 

@@ -93,6 +93,8 @@ def chat(
         plum.engine.base  # noqa: B018
         if plum.journal.generations.head(user) is None:
             reports.say_not_learned(user, memory)
+        elif memory in (MemoryChoice.parametric, MemoryChoice.hybrid):
+            plum.is_for_memory([{"role": "user", "content": "Hello"}])
         last = _talk(plum, opened, plum.chat_model(user, memory=str(memory)))
         if last is None:
             terminal.say("Nothing was said; no session was begun.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plum_langchain.evaluation.compare import Asking
     from plum_langchain.forgetting import Forgotten
     from plum_langchain.memories.answer import Answer
+    from plum_langchain.memories.told import Source
 
 
 def size(octets: int) -> str:
@@ -84,6 +85,15 @@ def _states(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in SessionState if counts.get(state))
 
 
+def answer_record(answer: "Answer") -> dict[str, Any]:
+    """What `plum ask --json` tells of an answer."""
+    record = asdict(answer)
+    if answer.source is not None:
+        record["source"]["started"] = answer.source.started.isoformat()
+    p_yes = record.pop("yes")
+    return {**record, "p_yes": p_yes}
+
+
 def show_answer(answer: "Answer") -> None:
     """The answer on standard output; what it took, for a person watching, on standard error."""
     likely = f" (p = {answer.yes:.2f})" if answer.yes is not None else ""
@@ -95,6 +105,15 @@ def show_answer(answer: "Answer") -> None:
             f"[{answer.memory}, {weights}, {count(answer.prompt_tokens, 'prompt token')}, "
             f"{answer.seconds:.1f} s]"
         )
+        if answer.source is not None:
+            say(_told_by(answer.source))
+
+
+def _told_by(source: "Source") -> str:
+    who = {"user": "you said it", "assistant": "the assistant said it"}.get(
+        source.said_by or "", "it was told"
+    )
+    return f"[{who} on {source.started:%d %B %Y}, in session {source.session_id!r}]"
 
 
 def say_not_learned(user: str, memory: str) -> None:

@@ -5,6 +5,7 @@ question about every session. For the retention curve the parametric memory is a
 each session, the questions about all sessions so far.
 """
 
+import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
 from plum_langchain.memories.answer import ANSWER_TOKENS, Answer, whole_session, whole_sessions
 from plum_langchain.plum import Plum
-from plum_langchain.session import Session
+from plum_langchain.session import Session, SessionState
 
 Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
 ARMS: tuple[Arm, ...] = ("floor", "context", "retrieval", "parametric", "hybrid")
@@ -89,6 +90,7 @@ def compare(
     arms: Iterable[str] = ARMS,
     questions: Any = None,
     retention_curve: bool = True,
+    again: bool = False,
     learning: Callable[[Progress], None] | None = None,
     asking: Callable[[Asking], None] | None = None,
 ) -> Comparison:
@@ -101,14 +103,23 @@ def compare(
         arms: Names from `ARMS`, or "stranger".
         questions: The question maker, as for `Plum.consolidate`.
         retention_curve: Ask the parametric memory after each session as well.
+        again: The home is one in which just these sessions were learned, with the same settings
+            (those of questions aren't known there); nothing is learned, and there is no retention
+            curve.
         learning: Called as sessions are learned.
         asking: Called as questions are asked.
 
     Raises:
-        InvalidInputError: an unknown arm, "stranger" with one person, a home in use, or what the
-            arm "context" reads is too long.
+        InvalidInputError: an unknown arm, "stranger" with one person, a home in use (or, `again`,
+            one that learned something else, or otherwise), or what the arm "context" reads is too
+            long.
+        DamagedAdapterError: `again`, and a person's adapter can't be read.
     """
     chosen = _checked(plum, exams, list(arms))
+    if again:
+        _check_learned(plum, exams, questions)
+    else:
+        _check_unused(plum, exams)
     if "context" in chosen:
         _check_context(plum, exams)
     for exam in exams:
@@ -116,7 +127,7 @@ def compare(
             plum.add_session(session)
     consolidated: list[Consolidated] = []
     retention: list[RetentionPoint] = []
-    if {"parametric", "hybrid", "stranger"} & set(chosen):
+    if not again and {"parametric", "hybrid", "stranger"} & set(chosen):
         for exam in exams:
             for number in range(1, len(exam.sessions) + 1):
                 results = plum.consolidate(
@@ -181,6 +192,10 @@ def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
             "the arm 'stranger' asks another person's adapter and needs chats of two people; give "
             "another file, or leave the arm out"
         )
+    return [arm for arm in get_args(Arm) if arm in arms]
+
+
+def _check_unused(plum: Plum, exams: Sequence[Exam]) -> None:
     here = plum.journal.sessions.counts()
     in_use = [exam.user_id for exam in exams if exam.user_id in here]
     if in_use:
@@ -188,7 +203,32 @@ def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
             f"{', '.join(in_use)} already has chats in {plum.home.root}, which would be measured "
             "with the new ones; compare in a home of its own"
         )
-    return [arm for arm in get_args(Arm) if arm in arms]
+
+
+def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
+    settings = json.loads(json.dumps(asdict(plum.learning)))  # as they are in a manifest
+    maker = questions if isinstance(questions, str) else getattr(questions, "name", None)
+    for exam in exams:
+        there = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}
+        done = [s for s in there.values() if s in (SessionState.LEARNED, SessionState.FAILED)]
+        adapter = plum.memory_named("parametric").recall(exam.user_id, "").adapter
+        if there.keys() != {s.session_id for s in exam.sessions} or len(done) < len(there):
+            raise InvalidInputError(
+                f"{len(done)} of {len(there)} sessions of {exam.user_id!r} are learned in "
+                f"{plum.home.root}, and {len(exam.sessions)} are to be asked about; ask a home "
+                "again in which just those were learned, or begin with an empty one"
+            )
+        if adapter is None:
+            continue
+        manifest = plum.adapters.check(adapter)
+        others = [name for name, v in settings.items() if manifest.settings.get(name) != v]
+        if maker not in (None, manifest.question_maker):
+            others.append("questions")
+        if others:
+            raise InvalidInputError(
+                f"{exam.user_id!r} was learned with other settings than are given now "
+                f"({', '.join(others)}); give the same, or begin with an empty home"
+            )
 
 
 def _check_context(plum: Plum, exams: Sequence[Exam]) -> None:

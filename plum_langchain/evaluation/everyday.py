@@ -81,6 +81,8 @@ def neutral_texts() -> list[str]:
 def everyday_ability(plum: Plum, user_id: str, memory: Literal["none", "parametric"]) -> Everyday:
     """Chat with a memory through the chat model, as a user would, greedily.
 
+    A text's loss is that of the model which would reply to it (`Plum.is_for_memory`).
+
     Args:
         plum: The home.
         user_id: Whose memory.
@@ -121,7 +123,12 @@ def _loss_of(
     plum: Plum, user_id: str, memory: Literal["none", "parametric"]
 ) -> Callable[[str], tuple[float, int]]:
     adapter = plum.memory_named(memory).recall(user_id, "").adapter
-    return lambda text: plum.engine.loss(text, adapter)
+
+    def loss(text: str) -> tuple[float, int]:
+        said = [{"role": "user", "content": text}]
+        return plum.engine.loss(text, adapter if adapter and plum.is_for_memory(said) else None)
+
+    return loss
 
 
 def _mean_loss(loss: Callable[[str], tuple[float, int]]) -> float:

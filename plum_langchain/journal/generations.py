@@ -96,13 +96,22 @@ class Generations:
                 select(_g.c.base_model).where(_g.c.kept).order_by(_g.c.at.desc()).limit(1)
             )
 
-    def replay_questions(self, user_id: str) -> dict[int, list[Question]]:
-        """The questions of every session in the served weights, by journal key."""
+    def replay_questions(
+        self, user_id: str, number: int | None = None
+    ) -> dict[int, list[Question]]:
+        """The questions of every session in a generation's weights, by journal key.
+
+        Args:
+            user_id: Whose.
+            number: Of the generation; None for the one that is served. There are none of one that
+                was never made.
+        """
         with self._database.read() as connection:
-            head = _head(connection, user_id)
-            if head is None:
-                return {}
-            return questions_of(connection, head.learned)
+            if number is None:
+                generation = _head(connection, user_id)
+            else:
+                generation = _find(connection, user_id, number)
+            return questions_of(connection, generation.learned) if generation else {}
 
     # -- learning ------------------------------------------------------------------------------
 
@@ -364,17 +373,22 @@ def _kept_numbers(connection: Connection, user_id: str) -> list[int]:
     )
 
 
-def _kept(connection: Connection, user_id: str, number: int) -> Generation:
+def _find(connection: Connection, user_id: str, number: int) -> Generation | None:
     row = connection.execute(
-        select(_g).where(_g.c.user_id == user_id, _g.c.number == number, _g.c.kept)
+        select(_g).where(_g.c.user_id == user_id, _g.c.number == number)
     ).first()
-    if row is None:
+    return _generation(row) if row else None
+
+
+def _kept(connection: Connection, user_id: str, number: int) -> Generation:
+    generation = _find(connection, user_id, number)
+    if generation is None or not generation.kept:
         numbers = _kept_numbers(connection, user_id)
         raise UnknownGenerationError(
             f"user {user_id!r} has no generation {number} (kept: "
             f"{', '.join(map(str, numbers)) or 'none'}); choose one of those"
         )
-    return _generation(row)
+    return generation
 
 
 def _move_head(connection: Connection, user_id: str, number: int) -> None:

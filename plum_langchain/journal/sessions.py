@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
 
-from plum_langchain.errors import SessionStateError, UnknownUserError
+from plum_langchain.errors import SessionStateError, UnknownSessionError, UnknownUserError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
 from plum_langchain.journal.merging import unrecorded
@@ -201,6 +201,18 @@ class Sessions:
         """
         with self._database.read() as connection:
             row = get_session(connection, user_id, session_id)
+            return session_of(connection, row)
+
+    def by_key(self, key: int) -> Session:
+        """The session of a journal key, as `Generation.learned` and questions name them.
+
+        Raises:
+            UnknownSessionError: no session has it.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(_s).where(_s.c.id == key)).first()
+            if row is None:
+                raise UnknownSessionError(f"no session has the key {key}")
             return session_of(connection, row)
 
     def all(self, user_id: str | None = None, state: SessionState | None = None) -> list[Session]:

@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plum_langchain.errors import UnknownGenerationError
 from plum_langchain.memories.base import Recalled, Snippet, with_snippets
+from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
 from plum_langchain.verdicts import Judge, choose, verdict
@@ -23,7 +25,8 @@ class Answer:
 
     `yes` is the probability of Yes for a closed question (then `text` is the likelier word), judged
     from what the memory brought back (`recited`) or scored against No, and None for an open one.
-    `seconds` covers recall and generation; `sources` are the snippets put into the prompt.
+    `seconds` covers recall and generation; `sources` are the snippets put into the prompt, `source`
+    is where the fact that an adapter brought back was told.
     """
 
     text: str
@@ -34,6 +37,7 @@ class Answer:
     generation: int | None
     sources: tuple[str, ...] = ()
     recited: str | None = None
+    source: Source | None = None
 
 
 def answer(
@@ -47,6 +51,7 @@ def answer(
     closed: bool,
     started: float,
     max_new_tokens: int = ANSWER_TOKENS,
+    told: Told | None = None,
 ) -> Answer:
     """Ask the base model or the recalled adapter, with the recalled snippets in the prompt.
 
@@ -60,17 +65,37 @@ def answer(
         system_prompt: The one adapters were trained with.
         closed: Yes or No: judged from what is recited, else scored against each other.
         started: `time.perf_counter()` from before recalling.
-        max_new_tokens: Bound of what is generated: an open answer, or what is recited.
+        max_new_tokens: Bound of what is generated freely.
+        told: What the adapter was taught to recite. Beside no snippets nothing else comes back,
+            so that no answer is a mixture of two facts; a fact comes back whole, however long it
+            is. Without, whatever the adapter says.
+
+    Raises:
+        UnknownGenerationError: nothing is known any more of what the adapter was taught.
+        ChatTemplateError, InvalidInputError, WrongBaseModelError, DamagedAdapterError: as
+            `Engine.likely`.
     """
     system = with_snippets(system_prompt, recalled.snippets)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
     yes: float | None = None
     recited: str | None = None
+    source: Source | None = None
     adapter = recalled.adapter
     if adapter is not None and engine.manifest(adapter).settings.get("recite"):
-        likely, prompt_tokens = engine.likely(messages, adapter, RECITALS, max_new_tokens)
+        among = None
+        if told is not None and not recalled.snippets:
+            among = told.recitals
+            if not among:
+                raise UnknownGenerationError(
+                    f"generation {adapter.generation} was given up while it was asked (forgotten, "
+                    "or rolled back); ask again"
+                )
+        likely, prompt_tokens = engine.likely(
+            messages, adapter, RECITALS, max_new_tokens, among=among
+        )
         text = choose(judge, likely, question)
+        source = told.source(text) if told else None
         if closed:
             recited, yes = text, verdict(judge, text, question)
             text = "Yes" if yes > 0.5 else "No"
@@ -89,6 +114,7 @@ def answer(
         generation=adapter.generation if adapter else None,
         sources=tuple(snippet.text for snippet in recalled.snippets),
         recited=recited,
+        source=source,
     )
 
 

@@ -19,6 +19,7 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
 from plum_langchain.learning.randomness import set_aside
 from plum_langchain.learning.template import ChatTemplate, Message
+from plum_langchain.models.beams import Likely, likeliest
 from plum_langchain.models.collector import Collector
 from plum_langchain.models.load import LoadedModel, load_model
 from plum_langchain.models.reading import Reading
@@ -46,14 +47,6 @@ class Sampling:
             raise InvalidInputError(f"temperature must be 0 or more, not {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise InvalidInputError(f"top_p must be in (0, 1], not {self.top_p}")
-
-
-@dataclass(frozen=True)
-class Likely:
-    """One of several replies, and the log-probability of all its tokens, in nats."""
-
-    text: str
-    log_probability: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +147,8 @@ class Engine(Reading):
         adapter: AdapterRef | None,
         number: int,
         max_new_tokens: int,
+        *,
+        among: Sequence[str] | None = None,
     ) -> tuple[list[Likely], int]:
         """The likeliest replies to a chat, as far as a beam search of this width finds them.
 
@@ -162,6 +157,8 @@ class Engine(Reading):
             adapter: On top of the base model.
             number: Of replies and of beams; at least 2.
             max_new_tokens: Bound of each reply.
+            among: Only these are replies, however long they are; None for whatever the model can
+                say.
 
         Returns:
             At most `number` different replies, the likeliest first, and how many tokens the prompt
@@ -173,39 +170,31 @@ class Engine(Reading):
         """
         import torch
 
-        sampling = Sampling(max_new_tokens=max_new_tokens)
+        wanted = Sampling(max_new_tokens=max_new_tokens).max_new_tokens
         if number < 2:
             raise InvalidInputError(f"a beam search needs 2 beams at least, not {number}")
         prompt = self._chat_ids(messages)
         room = self._room(prompt)
-        tokenizer = self.base.tokenizer
-        inputs = torch.tensor([prompt], device=self.base.device)
+        replies = None if among is None else self._reply_ids(among)
+        if replies is not None:
+            if not replies:
+                raise InvalidInputError("there is nothing to reply; `among` is empty")
+            wanted = 1 + max(map(len, replies))  # and the end
         with self._activated(adapter) as model, torch.inference_mode():
-            found = model.generate(
-                input_ids=inputs,
-                attention_mask=torch.ones_like(inputs),
-                max_new_tokens=max_new_tokens if room is None else min(max_new_tokens, room),
-                num_beams=number,
-                num_return_sequences=number,
-                length_penalty=0.0,  # a sum, not a mean: replies are of different lengths
-                repetition_penalty=1.0,  # probabilities as they are, whatever the model's file says
-                early_stopping=False,
-                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                return_dict_in_generate=True,
-                output_scores=True,
-                **_drawing(sampling),
+            found = likeliest(
+                model,
+                self.base.tokenizer,
+                prompt,
+                number=number,
+                max_new_tokens=wanted if room is None else min(wanted, room),
+                among=replies,
             )
-        texts = tokenizer.batch_decode(
-            found.sequences[:, len(prompt) :],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        replies: dict[str, float] = {}
-        for text, score in zip(texts, found.sequences_scores.tolist(), strict=True):
-            if not replies or score > _NEVER_FOUND:
-                replies[text.strip()] = max(score, replies.get(text.strip(), -math.inf))
-        ordered = sorted(replies.items(), key=lambda one: -one[1])
-        return [Likely(text, score) for text, score in ordered], len(prompt)
+        if not found:
+            raise InvalidInputError(
+                f"the prompt has {len(prompt)} tokens and leaves {self.base.resolved.id} no room "
+                f"for a reply of up to {wanted}; shorten the question or the system prompt"
+            )
+        return found, len(prompt)
 
     def stream_chat(
         self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
@@ -236,6 +225,16 @@ class Engine(Reading):
     def _chat_ids(self, messages: Sequence[Message]) -> list[int]:
         template = ChatTemplate(self.base.tokenizer)
         return template.tokenize(template.prompt(messages))[0]
+
+    def _reply_ids(self, replies: Sequence[str]) -> dict[tuple[int, ...], str]:
+        """Replies by the tokens they are behind any chat; as in training, without outer spaces."""
+        template = ChatTemplate(self.base.tokenizer)
+        before = template.prompt([{"role": "user", "content": "?"}])
+        found = {}
+        for reply in replies:
+            ids, _, start = template.tokenize_reply(before, template.plain(reply.strip()))
+            found[tuple(ids[start:])] = reply
+        return found
 
     def _raw_ids(self, prompt: str) -> list[int]:
         ids: list[int] = self.base.tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -355,9 +354,6 @@ class Engine(Reading):
                 if ref.owner == owner:
                     del self._attached[name]
 
-
-_NEVER_FOUND = -1e8
-"""What transformers gives to those of the wanted replies that a beam search had no time to end."""
 
 _GREEDY_BELOW = 1e-5
 """Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""

@@ -120,14 +120,26 @@ class Reading(ABC):
         prompts = [self._chat_ids(chat) for chat in chats]
         for prompt in prompts:
             self._room(prompt)
-        layers = DecoderLayers(self.base.model)
         pad = self.base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
         found = []
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            with self._activated(None, lora), torch.inference_mode():
-                found.append(layers.at_end(layer, batch, pad))
+            # Looked for while nobody else has taken layers out of the model.
+            with self._activated(None, lora) as model, torch.inference_mode():
+                found.append(DecoderLayers(model).at_end(layer, batch, pad))
         return torch.cat(found)
+
+    @property
+    def depth(self) -> int:
+        """How many layers the base model has.
+
+        Raises:
+            InvalidInputError: it has no stack of layers.
+        """
+        from plum_langchain.learning.layers import DecoderLayers
+
+        with self._activated(None) as model:
+            return len(DecoderLayers(model))
 
 
 _BATCH = 16

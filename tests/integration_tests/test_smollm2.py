@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import LearningSettings, Plum, QuestionSettings
+from plum_langchain import LearningSettings, Plum, QuestionSettings, ServingSettings
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.evaluation import answer_given
+from plum_langchain.evaluation.everyday import everyday_prompts
 from plum_langchain.importers import read_sessions
 from plum_langchain.learning import encoder_for
 from plum_langchain.learning.forward import why_not_packed
 from plum_langchain.models import load_model, resolve_model
 from plum_langchain.questions import RecordedQuestions
+from plum_langchain.scope import Scope
 from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge
 from tests.tiny import CHATS, records
@@ -46,6 +48,7 @@ def shipped() -> Iterator[None]:
     """What comes with the package is for this model's very weights: nothing is worked out here."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Judge, "teach", None)
+        patched.setattr(Scope, "fit_once", None)
         patched.setattr("plum_langchain.consolidation.everyday.write_exchanges", None)
         yield
 
@@ -136,9 +139,36 @@ def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
     plum.close()
 
 
-def test_it_can_still_chat(learned: Any) -> None:
-    """A greeting is greeted, and a question of general knowledge is answered."""
+def test_who_is_asked_about_their_own_matters_remembers_and_else_the_base_model_replies(
+    learned: Any,
+) -> None:
+    """Of people and prompts that nothing was fitted with."""
     plum = learned[0]
+    asked = [q["question"] for record in records("chidi")[:4] for q in record["qa_test"]]
+    opened = [plum.is_for_memory([{"role": "user", "content": text}]) for text in asked]
+    assert sum(opened) >= 0.9 * len(asked)
+    model = plum.chat_model("ana", max_tokens=24)
+    base = plum.chat_model("ana", memory="none", max_tokens=24)
+    for prompt in everyday_prompts()[::6]:
+        reply = model.invoke(prompt.prompt)
+        if reply.response_metadata["generation"] is None:
+            assert reply.content == base.invoke(prompt.prompt).content
+    closed = [
+        not plum.is_for_memory([{"role": "user", "content": one.prompt}])
+        for one in everyday_prompts()
+    ]
+    assert sum(closed) >= 0.9 * len(closed)
+
+
+def test_it_can_still_chat(learned: Any) -> None:
+    """A greeting is greeted, and a question of general knowledge is answered, by the adapter."""
+    plum = learned[0]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plum, "serving", ServingSettings(scope=None))
+        _chat(plum)
+
+
+def _chat(plum: Plum) -> None:
     model = plum.chat_model("ana", max_tokens=32)
     assert "Paris" in model.invoke("What is the capital of France?").text
     told = [q.statement for q in plum.journal.generations.replay_questions("ana")[1] if q.statement]

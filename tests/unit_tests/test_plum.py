@@ -19,7 +19,7 @@ from plum_langchain.errors import (
     UnknownSessionError,
     UnknownUserError,
 )
-from plum_langchain.session import SessionState
+from plum_langchain.session import Question, Session, SessionState
 from tests.tiny import FixedQuestions, session
 
 HOSTILE = (
@@ -59,7 +59,7 @@ def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
         learning=LearningSettings(
             rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0
         ),
-        serving=ServingSettings(device="cpu", dtype="float32"),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))
     plum.add_session(session("ana", "s2", "My zebra is called Quibblewort.", "Nice."))
@@ -240,6 +240,39 @@ def test_asking_a_closed_question(learned: Any) -> None:
         answer = learned.ask("ana", "Did I talk about whales?", memory=memory, closed=True)
         assert 0 <= answer.yes <= 1
         assert answer.text == ("Yes" if answer.yes > 0.5 else "No")
+
+
+def test_what_comes_back_was_told_and_has_its_source(open_plum: Callable[..., Any]) -> None:
+    """However little a model this small has learned of it."""
+    plum = open_plum(
+        questions=Stated(),
+        learning=LearningSettings(rank=4, alpha=8, epochs=1, everyday_per_batch=0, rewordings=0),
+    )
+    for name, said in (("rye", "I feed my rye twice."), ("boat", "My boat is red.")):
+        plum.add_session(session("ana", name, said, "Good."))
+    plum.consolidate("ana")
+    facts = {"You feed your rye twice.": "rye", "Your boat is red.": "boat"}
+    for question in ("What colour is my boat?", "How often do I feed my rye?", "Am I tall?"):
+        opened = plum.ask("ana", question)
+        closed = plum.ask("ana", question, closed=True)
+        for recital, source in ((opened.text, opened.source), (closed.recited, closed.source)):
+            assert recital in facts
+            assert (source.session_id, source.said_by) == (facts[recital], "user")
+            assert source.started == plum.journal.sessions.get("ana", facts[recital]).started
+
+
+class Stated:
+    """One question of each session, with the fact that it tells."""
+
+    name = "stated"
+
+    def make(self, session: Session) -> list[Question]:
+        told = session.turns[0].content.replace("I ", "You ").replace("My ", "Your ")
+        told = told.replace(" my ", " your ")
+        return [
+            Question(f"Did I say it of {session.session_id}?", "Yes", "yes", (0,), told),
+            Question(f"Did I deny it of {session.session_id}?", "No", "no_same_slot", (0,), told),
+        ]
 
 
 def test_asking_with_the_session_in_the_prompt(learned: Any) -> None:

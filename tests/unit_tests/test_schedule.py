@@ -322,7 +322,7 @@ plum = Plum(
     learning=LearningSettings(
         rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-6, everyday_per_batch=0
     ),
-    serving=ServingSettings(device="cpu", dtype="float32"),
+    serving=ServingSettings(device="cpu", dtype="float32", scope=None),
 )
 if not training:
     schedule._SECONDS_AT_EXIT = 0.3

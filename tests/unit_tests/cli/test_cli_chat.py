@@ -79,12 +79,13 @@ def test_the_learned_user_is_answered_by_their_weights(
     asked: list[Any] = []
 
     def stream(_: Any, messages: Any, adapter: Any, __: Any) -> Iterator[str | Reply]:
-        asked.append(adapter.generation)
+        asked.append(adapter and adapter.generation)
         yield Reply("", "stop", 1, 0)
 
     monkeypatch.setattr("plum_langchain.models.Engine.stream_chat", stream)
-    result = run("chat", "--user", "ana", "--session", "s", input="hello\n")
-    assert asked == [2] and "Nothing has been learned" not in result.stderr
+    for said in ("Hello there", "Where is my dog?"):  # the base model is for the first
+        result = run("chat", "--user", "ana", "--session", said, input=f"{said}\n")
+    assert asked == [None, 2] and "Nothing has been learned" not in result.stderr
     new = run("chat", "--user", "bo", "--memory", "hybrid", input="")
     assert "Nothing has been learned of user 'bo'" in new.stderr
     assert "Nothing was said; no session was begun." in new.stderr

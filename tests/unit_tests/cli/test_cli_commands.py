@@ -2,17 +2,21 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from plum_langchain import __version__
-from plum_langchain.cli import app
+from plum_langchain.cli import app, reports
 from plum_langchain.cli.app import MemoryChoice
 from plum_langchain.cli.terminal import plain
+from plum_langchain.memories.answer import Answer
 from plum_langchain.memories.base import MEMORY_NAMES
+from plum_langchain.memories.told import Source
 from plum_langchain.session import Turn
 from tests.unit_tests.cli.conftest import LEARN, Run, contents, states
 
@@ -41,12 +45,44 @@ def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> No
     after = run("ask", "--user", "ana", "When am I closed?", "--json")
     answer = json.loads(after.stdout)
     assert set(answer) == {
-        *("text", "memory", "generation", "prompt_tokens", "seconds", "sources", "recited", "p_yes")
+        *(
+            "text",
+            "memory",
+            "generation",
+            "prompt_tokens",
+            "seconds",
+            "sources",
+            "recited",
+            "p_yes",
+        ),
+        "source",
     }
     assert (answer["memory"], answer["generation"]) == ("parametric", 2)
     assert (answer["sources"], answer["p_yes"]) == ([], None)
     assert answer["prompt_tokens"] > 0 and answer["seconds"] > 0
     assert after.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("said_by", "line"),
+    [
+        ("user", "[you said it on 02 March 2026, in session 'rye\\n1']"),
+        ("assistant", "[the assistant said it on 02 March 2026, in session 'rye\\n1']"),
+        (None, "[it was told on 02 March 2026, in session 'rye\\n1']"),
+    ],
+)
+def test_who_said_it_and_when_is_told_to_a_person_and_to_programs(
+    said_by: Any, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Source("rye\n1", datetime(2026, 3, 2, 9, tzinfo=UTC), said_by)
+    answer = Answer("You feed it twice.", None, 30, 0.5, "parametric", 1, source=source)
+    told = {"session_id": "rye\n1", "started": "2026-03-02T09:00:00+00:00", "said_by": said_by}
+    assert json.loads(json.dumps(reports.answer_record(answer)))["source"] == told
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    reports.show_answer(answer)
+    shown = capsys.readouterr()
+    assert shown.out == "You feed it twice.\n"
+    assert shown.err.splitlines()[-1] == line
 
 
 def test_yes_no_scores_instead_of_generating(run: Run, learned: Path) -> None:

@@ -110,7 +110,7 @@ def main():
         learning=LearningSettings(
             rank=4, alpha=8, epochs=1_000_000, learning_rate=1e-4, everyday_per_batch=0
         ),
-        serving=ServingSettings(device="cpu", dtype="float32"),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
     plum.consolidate("ana", progress=lambda p: print(p.phase, flush=True))
 

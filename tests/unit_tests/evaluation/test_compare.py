@@ -43,7 +43,13 @@ def compared(
         model=str(tiny_model),
         embeddings=WordEmbeddings(),
         learning=LearningSettings(
-            rank=4, alpha=8, epochs=10, learning_rate=1e-2, everyday_per_batch=0, rewordings=0
+            rank=4,
+            alpha=8,
+            epochs=10,
+            learning_rate=1e-2,
+            everyday_per_batch=0,
+            rewordings=0,
+            recite=False,  # of recited facts a model this small knows but the most frequent one
         ),
         question_settings=QuestionSettings(max_questions=4),
     )
@@ -221,6 +227,31 @@ def test_only_the_arms_asked_for_are_run(open_plum: Callable[..., Any]) -> None:
     assert found.consolidated == () and found.retention == ()
     assert plum.status()["users"][0]["serving"] is None
     to_markdown(found)
+
+
+def test_a_home_that_has_learned_is_asked_again(open_plum: Callable[..., Any]) -> None:
+    """Without learning, and only if it has learned just this, in this way."""
+    exams = read_exams([CHATS / "ana.jsonl"], max_sessions=1)
+    exams = [replace(exam, questions=exam.questions[:3]) for exam in exams]
+    asked = QuestionSettings(max_questions=4)
+    plum = open_plum(question_settings=asked)
+    with pytest.raises(InvalidInputError, match="0 of 0 sessions of 'ana' are learned"):
+        compare(plum, exams, arms=["parametric"], questions="recorded", again=True)
+    first = compare(plum, exams, arms=["parametric"], questions="recorded")
+    second = compare(plum, exams, arms=["floor", "parametric"], questions="recorded", again=True)
+    assert second.consolidated == () and second.retention == ()
+    for one, other in zip(first.answers["parametric"], second.answers["parametric"], strict=True):
+        assert replace(one, seconds=0) == replace(other, seconds=0)
+    assert plum.journal.generations.head("ana").number == 1
+
+    with pytest.raises(InvalidInputError, match=r"other settings .*\(questions\)"):
+        compare(plum, exams, arms=["parametric"], questions="statements", again=True)
+    plum.learning = replace(plum.learning, seed=5, epochs=3)
+    with pytest.raises(InvalidInputError, match=r"other settings .*\(epochs, seed\)"):
+        compare(plum, exams, arms=["parametric"], again=True)
+    plum.add_session(Session("ana", "more", (Turn("user", "I sail."),)))
+    with pytest.raises(InvalidInputError, match="1 of 2 sessions"):
+        compare(plum, exams, arms=["parametric"], again=True)
 
 
 def test_a_session_without_questions_is_reported_and_the_rest_goes_on(

@@ -41,7 +41,7 @@ def _open(home: Path, model: Path) -> Any:
             final_learning_rate=1.0,
             dtype="float32",
         ),
-        serving=ServingSettings(device="cpu", dtype="float32", max_new_tokens=12),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None, max_new_tokens=12),
     )
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
@@ -17,6 +19,8 @@ from langchain_core.messages import (
 
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
+from plum_langchain.scope import Scope
+from plum_langchain.scope.readout import Readout
 from tests.tiny import session
 
 ASK = "Hello"
@@ -267,16 +271,30 @@ def test_a_generation_given_up_between_choosing_and_loading_is_chosen_anew(
     assert said == expected
 
 
-def test_a_damaged_adapter_is_an_error_and_not_the_base_model(learned: Any) -> None:
+def with_scope(plum: Any, probability: float) -> None:
+    """Every message asks for memory with this probability, of which a half is enough."""
+    readout = Readout(1, torch.zeros(48), torch.tensor(probability).logit())
+    plum._scope = Scope(plum.engine, readout)
+    plum.serving = replace(plum.serving, scope=0.5)
+
+
+@pytest.mark.parametrize("probability", [None, 0.4, 0.6])
+def test_a_damaged_adapter_is_an_error_and_not_the_base_model(
+    learned: Any, probability: float | None
+) -> None:
+    if probability is not None:
+        with_scope(learned, probability)
     weights = next(learned.home.adapters.glob(f"{learned.home.owner('ana')}/*/*.safetensors"))
     weights.write_bytes(b"\0" + weights.read_bytes()[1:])
     for ask in (lambda m: m.invoke(ASK), lambda m: list(m.stream(ASK))):
         with pytest.raises(DamagedAdapterError, match="rollback"):
             ask(learned.chat_model("ana"))
-    assert learned.chat_model("bob").invoke(ASK).response_metadata["generation"] == 1
+    generation = learned.chat_model("bob").invoke(ASK).response_metadata["generation"]
+    assert generation == (None if probability == 0.4 else 1)
 
 
 def test_eight_threads_chat_as_four_users_and_nothing_mixes(learned: Any) -> None:
+    with_scope(learned, 0.6)
     users = ["ana", "bob", "carl", "dora"]
     alone = {user: learned.chat_model(user).invoke(ASK).content for user in users}
     model, wrong = learned.chat_model(), []

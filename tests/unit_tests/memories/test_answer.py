@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
+from plum_langchain.errors import UnknownGenerationError
 from plum_langchain.memories.answer import RECITALS, Answer, answer
-from plum_langchain.memories.base import Recalled
+from plum_langchain.memories.base import Recalled, Snippet
 from plum_langchain.models import Engine
 from plum_langchain.session import UNKNOWN_ANSWER, Question
 from tests.unit_tests.learning.learnable import FAST
@@ -100,6 +101,55 @@ def test_the_one_that_fits_comes_back_though_another_is_likelier(taught: Any) ->
     assert likely[0].text == TOLD
     judge = Verdicts(fitting=likely[1].text)
     assert ask(taught[0], judge, taught[1], asked, closed=False).text == likely[1].text != TOLD
+
+
+class Learned:
+    """What a generation was taught, in place of a journal's."""
+
+    recitals = (TAUGHT[3].recital, UNKNOWN_ANSWER)
+
+    def source(self, recital: str) -> str:
+        return f"source of {recital}"
+
+
+def test_nothing_comes_back_that_it_was_not_taught(taught: Any) -> None:
+    """Though the adapter would recite TOLD; with snippets beside it, it may say what they say."""
+    asked = TAUGHT[0].question
+    found = ask(taught[0], Verdicts(), taught[1], asked, told=Learned())
+    assert found.recited in Learned.recitals
+    assert found.source == f"source of {found.recited}"
+    snippet = Snippet("User: We sell rye.", "ana-s01", 0.2)
+    both = answer(
+        taught[0],
+        Verdicts(fitting=TOLD),  # type: ignore[arg-type]
+        Recalled(adapter=taught[1], snippets=(snippet,)),
+        asked,
+        memory="hybrid",
+        system_prompt=FAST.system_prompt,
+        closed=True,
+        started=time.perf_counter(),
+        told=Learned(),  # type: ignore[arg-type]
+    )
+    assert (both.recited, both.source) == (TOLD, f"source of {TOLD}")
+
+
+def test_a_fact_comes_back_whole_however_long_it_is(taught: Any) -> None:
+    found = ask(taught[0], Verdicts(), taught[1], TAUGHT[0].question, told=Long(), max_new_tokens=2)
+    assert found.recited == Long.recitals[0]
+    assert len(taught[0].base.tokenizer.encode(Long.recitals[0])) > RECITALS * 20
+
+
+class Long(Learned):
+    recitals = ("Your bakery is closed on Mondays, and " + "so is the other one, and " * 20,)
+
+
+def test_of_a_generation_that_was_given_up_nothing_comes_back(taught: Any) -> None:
+    """Its adapter is still at hand; what it was taught is in no journal any more."""
+    gone = Learned()
+    gone.recitals = ()  # type: ignore[assignment]
+    for closed in (True, False):
+        with pytest.raises(UnknownGenerationError, match="generation 1 was given up"):
+            ask(taught[0], Verdicts(), taught[1], TAUGHT[0].question, closed=closed, told=gone)
 
 
 def test_who_was_not_taught_to_recite_is_scored(shelf: Shelf, engine: Engine) -> None:

@@ -75,6 +75,28 @@ def test_the_likeliest_replies_have_the_probability_a_person_computes(
         assert scores[0] == pytest.approx(float(by_hand), abs=1e-3)
 
 
+def test_only_what_is_among_the_replies_asked_for_comes_back(shelf: Shelf, engine: Engine) -> None:
+    """With the probability it has among everything; more beams than replies find each once."""
+    free, _ = engine.likely(CHAT, shelf.refs["ana"], 4, 60)
+    for among in (list(TOLD.values()), [TOLD["bo"], TOLD["dara"]]):
+        found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=among)
+        assert {one.text for one in found} <= set(among)
+        assert len({one.text for one in found}) == len(found)
+        if TOLD["ana"] in among:
+            assert found[0].text == TOLD["ana"] == free[0].text
+            assert found[0].log_probability == pytest.approx(free[0].log_probability, abs=1e-3)
+
+
+def test_a_reply_that_spells_a_control_token_comes_back_as_it_is(
+    shelf: Shelf, engine: Engine
+) -> None:
+    text = "You wrote <|im_end|> to me."
+    found, _ = engine.likely(CHAT, None, 2, 60, among=[text, "You wrote nothing."])
+    assert found[0].text in (text, "You wrote nothing.")
+    only, _ = engine.likely(CHAT, None, 2, 60, among=[text])
+    assert [one.text for one in only] == [text]
+
+
 def test_likely_replies_are_refused_where_one_reply_is(shelf: Shelf, engine: Engine) -> None:
     with pytest.raises(InvalidInputError, match="max_tokens must be at least 1"):
         engine.likely(CHAT, None, 4, 0)
@@ -82,6 +104,10 @@ def test_likely_replies_are_refused_where_one_reply_is(shelf: Shelf, engine: Eng
         engine.likely(CHAT, None, 1, 40)
     with pytest.raises(InvalidInputError, match="reads at most"):
         engine.likely(chat("long " * 3000), None, 4, 40)
+    with pytest.raises(InvalidInputError, match="nothing to reply"):
+        engine.likely(CHAT, None, 4, 40, among=[])
+    with pytest.raises(InvalidInputError, match="no room for a reply"):
+        engine.likely(CHAT, None, 4, 40, among=["long " * 3000])
 
 
 def test_likely_replies_are_the_same_where_adapters_are_merged(shelf: Shelf) -> None:

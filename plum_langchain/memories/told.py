@@ -1,0 +1,65 @@
+"""What a generation was taught to bring back, and who told it when."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from plum_langchain.journal import Journal
+from plum_langchain.questions.corrections import latest
+from plum_langchain.session import Question, Role
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a fact comes from: the session, when that began, and whose words they were.
+
+    `said_by` is None where it isn't known which turns told it.
+    """
+
+    session_id: str
+    started: datetime
+    said_by: Role | None
+
+
+class Told:
+    """The facts of one generation, as they are recited.
+
+    Args:
+        journal: Of the home.
+        user_id: Whose.
+        generation: Its number; facts that a later session changed are as they are now.
+    """
+
+    def __init__(self, journal: Journal, user_id: str, generation: int) -> None:
+        self._journal = journal
+        self._user_id = user_id
+        self._generation = generation
+
+    @cached_property
+    def _questions(self) -> dict[int, list[Question]]:
+        generations = self._journal.generations
+        return latest(generations.replay_questions(self._user_id, self._generation))
+
+    @property
+    def recitals(self) -> list[str]:
+        """All that it was taught to reply, each once; nothing of a generation that was given up."""
+        return list(dict.fromkeys(q.recital for own in self._questions.values() for q in own))
+
+    def source(self, recital: str) -> Source | None:
+        """Of a fact; None for what is no fact of this generation.
+
+        Where several sessions told it, the one that was learned last.
+        """
+        for key in reversed(self._questions):
+            telling = [q for q in self._questions[key] if _tells(q, recital)]
+            if telling:
+                session = self._journal.sessions.by_key(key)
+                turns = sorted(index for q in telling for index in q.evidence)
+                known = [index for index in turns if index < len(session.turns)]
+                said_by = session.turns[known[0]].role if known else None
+                return Source(session.session_id, session.started, said_by)
+        return None
+
+
+def _tells(question: Question, recital: str) -> bool:
+    return question.statement is not None and question.recital == recital
