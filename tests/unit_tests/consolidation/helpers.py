@@ -60,6 +60,6 @@ def on_disk(plum: Plum, user: str = "ana") -> list[str]:
 
 def says(plum: Plum, user: str = "ana") -> float:
     """What the served weights make of a question: tells generations apart to the last bit."""
-    found = plum.ask(user, "Did I say it?", closed=True).yes
-    assert found is not None
-    return found
+    adapter = plum.memory_named("parametric").recall(user, "").adapter
+    asked = [{"role": "user", "content": "Did I say it?"}]
+    return plum.engine.yes_probability(asked, adapter)[0]
