@@ -31,6 +31,8 @@ from plum_langchain.scope.examples import examples, shipped_messages
 from plum_langchain.scope.scope import fitted
 from plum_langchain.verdicts.pairs import shipped_pairs
 
+_SPEAKERS = {"user": "Human", "assistant": "AI"}
+
 Tried = dict[str, list[list[Message]]]
 
 
@@ -97,6 +99,12 @@ def _people(people: list[str]) -> Tried:
                 chat.append({"role": turn.role, "content": turn.content})
                 if turn.role == "user":
                     tried["what people say in chats"].append(list(chat))
+        # After one of their chats, and in a classic chain's prompt with it.
+        for question in exam.questions[::4]:
+            tried["qa_test, later in a chat"].append([*chat, *_said(question.question)])
+            lines = [f"{_SPEAKERS[m['role']]}: {m['content']}" for m in chat]
+            prompt = "\n".join([*lines, f"Human: {question.question}", "AI:"])
+            tried["qa_test, in a chain's prompt"].append(_said(prompt))
     return tried
 
 

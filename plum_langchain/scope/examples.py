@@ -13,15 +13,12 @@ from plum_langchain.learning.template import Message
 from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts.pairs import Pair
 
-VERSION = b"1"
+VERSION = b"2"
 """Of how the chats are put together, which layer reads them and how it is fitted; another number
 makes all readouts be fitted anew."""
 
 _EVERY = 3
 """Of the people's questions and facts, every third is used: there are many of them."""
-
-_TIMES = 2
-"""How often each line of the files is used, each time in another chat."""
 
 _FOLLOWUPS = 4
 """How often each follow-up is used on either side."""
@@ -36,16 +33,6 @@ _REPLIES = (
     "That's a good question. It depends on many things.",
     "Great!",
     "Okay, noted.",
-)
-_CHAINS = (
-    # LangChain's ConversationChain
-    "The following is a friendly conversation between a human and an AI. The AI is talkative and "
-    "provides lots of specific details from its context. If the AI does not know the answer to a "
-    "question, it truthfully says it does not know.\n\nCurrent conversation:\n{history}\n"
-    "Human: {message}\nAI:",
-    "{history}\nHuman: {message}\nAI:",
-    "Answer the user.\n\nUser: {message}\nAssistant:",
-    "Question: {message}\nAnswer:",
 )
 
 
@@ -105,28 +92,14 @@ class _Maker:
 
     def kinds(self) -> Iterator[tuple[bool, list[list[Message]]]]:
         """Each kind of chat: whether it asks, and the chats; three that do, three that don't."""
-        yield True, [self._chat(pair.question) for pair in self._pairs[::_EVERY]]
+        yield True, [_messages([], pair.question) for pair in self._pairs[::_EVERY]]
         for asks, messages in ((True, self._asked), (False, self._others)):
-            yield asks, [self._chat(message) for message in messages for _ in range(_TIMES)]
-        statements = dict.fromkeys(pair.statement for pair in self._pairs)
-        yield False, [self._chat(_as_the_user_says_it(one)) for one in list(statements)[::_EVERY]]
+            yield asks, [_messages([], message) for message in messages]
+        statements = list(dict.fromkeys(pair.statement for pair in self._pairs))[::_EVERY]
+        yield False, [_messages([], _as_the_user_says_it(one)) for one in statements]
         followups = [followup for followup in lines("followups") for _ in range(_FOLLOWUPS)]
         yield True, [_messages([self._about_facts()], followup) for followup in followups]
         yield False, [_messages([self._about_others()], followup) for followup in followups]
-
-    def _chat(self, message: str) -> list[Message]:
-        """The message alone, in a chat, or in a chain's prompt."""
-        draw = self._rng.random()
-        if draw < 0.5:
-            return _messages([], message)
-        history = [
-            self._about_facts() if self._rng.random() < 0.4 else self._about_others()
-            for _ in range(self._rng.choice((1, 1, 2, 3)))
-        ]
-        if draw < 0.85:
-            return _messages(history, message)
-        told = "\n".join(f"Human: {said}\nAI: {reply}" for said, reply in history)
-        return _messages([], self._rng.choice(_CHAINS).format(history=told, message=message))
 
     def _about_facts(self) -> tuple[str, str]:
         pair = self._rng.choice(self._pairs)

@@ -7,6 +7,7 @@ before it is answered, as by the scope classifier of SERAC (arXiv 2206.06520).
 
 import logging
 import math
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +29,16 @@ _LAYER = 0.6
 """Of the layers, where what a message asks for is read off. Measured: docs/experiments.md, "What is
 asked of memory"."""
 
-_MESSAGES = 5
-"""The last so many of a chat are read: what was said two exchanges ago is not what is asked."""
+_ALONE = 4
+"""A message of so many words is read alone: what was said before would only hide what it asks. A
+shorter one ("And when?") is read with the exchange before it."""
 
 _CHARACTERS = 1000
-"""Of each of them, the last so many: a question stands at the end of what is pasted before it."""
+"""Of each message, the last so many: a question stands at the end of what is pasted before it."""
+
+_CUE = re.compile(r"\n(?:AI|Assistant|Answer):\s*\Z")
+_SAID = re.compile(r"(?:^|\n)(?:Human|User|Question): ")
+"""How classic chains write a chat into one prompt, which ends where a reply is to begin."""
 
 _REMEDY = "use ServingSettings(scope=None), with which the adapter answers everything"
 
@@ -147,11 +153,23 @@ def fitted(engine: Engine, shown: "Sequence[Example]") -> "Readout":
 
 
 def end_of(messages: Sequence[Message]) -> list[Message]:
-    """What is read of a chat: the end, up to the last message of the user."""
+    """What is read of a chat: the user's last message, after the exchange before it if it is short.
+
+    Of a classic chain's prompt the last message in it.
+    """
     chat = [message for message in messages if message["role"] != "system"]
     while chat and chat[-1]["role"] != "user":
         chat.pop()
-    chat = chat[-_MESSAGES:]
-    while chat and chat[0]["role"] != "user":  # which templates want a chat to begin with
-        chat.pop(0)
-    return [{**message, "content": message["content"][-_CHARACTERS:]} for message in chat]
+    if not chat:
+        return []
+    said = _last_said(chat[-1]["content"])
+    before = chat[-3:-1] if len(said.split()) < _ALONE else []
+    if [message["role"] for message in before] != ["user", "assistant"]:
+        before = []
+    read = [*before, {"role": "user", "content": said}]
+    return [{**message, "content": message["content"][-_CHARACTERS:]} for message in read]
+
+
+def _last_said(content: str) -> str:
+    written, chained = _CUE.subn("", content)
+    return _SAID.split(written)[-1] if chained else content

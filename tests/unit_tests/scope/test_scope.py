@@ -36,20 +36,43 @@ Chats = st.lists(
 
 
 @given(Chats)
-def test_the_end_of_a_chat_is_what_led_to_the_users_last_message(
+def test_the_end_of_a_chat_is_the_users_last_message_and_what_it_needs(
     messages: list[dict[str, str]],
 ) -> None:
     read = end_of(messages)
-    roles = [message["role"] for message in messages]
-    if "user" not in roles:
+    said = [m["content"] for m in messages if m["role"] == "user"]
+    if not said:
         assert read == []
         return
-    last = len(roles) - 1 - roles[::-1].index("user")
-    assert read[-1]["content"] == messages[last]["content"][-1000:]
-    assert read[0]["role"] == read[-1]["role"] == "user"
-    assert len(read) <= 5
-    before = [m for m in messages[: last + 1] if m["role"] != "system"]
-    assert [m["content"] for m in read] == [m["content"][-1000:] for m in before[-len(read) :]]
+    assert read[-1] == {"role": "user", "content": said[-1][-1000:]}
+    assert [message["role"] for message in read] in (["user"], ["user", "assistant", "user"])
+    if len(said[-1].split()) >= 4:
+        assert len(read) == 1
+
+
+def test_a_short_message_is_read_with_the_exchange_before_it() -> None:
+    before = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Where do I live?"},
+        {"role": "assistant", "content": "You live in Porto."},
+    ]
+    for said, alone in (("Since when?", False), ("And since when is that?", True)):
+        chat = [*before, {"role": "user", "content": said}]
+        assert end_of(chat) == (chat[-1:] if alone else chat[1:])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("It is a chat.\n\nHuman: Hi\nAI: Hello\nHuman: Where do I live?\nAI:", "Where do I live?"),
+        ("Human: Dear Human: me\nwhere do I live?\nAI: ", "Dear Human: me\nwhere do I live?"),
+        ("Question: Where do I live?\nAnswer:", "Where do I live?"),
+        ("Write a dialogue.\nHuman: Hello\nAI: Hi", "Write a dialogue.\nHuman: Hello\nAI: Hi"),
+        ("Where do I live?", "Where do I live?"),
+    ],
+)
+def test_of_a_chains_prompt_the_last_message_is_read(prompt: str, said: str) -> None:
+    assert end_of([{"role": "user", "content": prompt}]) == [{"role": "user", "content": said}]
 
 
 def test_of_a_long_message_the_end_is_read(engine: Engine) -> None:
