@@ -85,10 +85,16 @@ def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(lear
     taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if not q.closed]
     assert len(taught) >= 4
     adapted, base = plum.chat_model("ana"), plum.chat_model("ana", memory="none")
-    right = [answer_given(q.answer, adapted.invoke(q.question).text) for q in taught]
-    by_base = [answer_given(q.answer, base.invoke(q.question).text) for q in taught]
-    assert sum(right) >= 0.8 * len(taught)
-    assert sum(by_base) <= 0.5 * len(taught)
+
+    def right(model: Any) -> int:
+        return sum(answer_given(q.answer, model.invoke(q.question).text) for q in taught)
+
+    # Some are not taken for questions of memory ("How do I attend Finnish class?").
+    assert right(adapted) >= 0.6 * len(taught)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plum, "serving", ServingSettings(scope=None))
+        assert right(adapted) >= 0.8 * len(taught)
+    assert right(base) <= 0.5 * len(taught)
 
 
 def test_closed_questions_it_was_taught_are_answered_both_ways(learned: Any) -> None:
