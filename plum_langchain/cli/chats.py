@@ -79,6 +79,7 @@ def chat(
 ) -> None:
     """Chat with the model that remembers USER.
 
+    What asks for something that USER told is answered from memory, the rest by the base model.
     Every message is in the journal before it is answered. Ctrl-C stops a reply; /quit or Ctrl-D
     ends the chat and finishes its session, ready to be learned. Messages may also be piped in,
     one a line.
