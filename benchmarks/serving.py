@@ -4,8 +4,9 @@
 
 Two adapters of random weights, in the shape the settings give, stand for two users: what they say
 is of no interest, only how long it takes. An adapter is computed beside the base weights, or merged
-into a copy of them (`ServingSettings.merge`). Every measure is taken in turn with those it is
-compared with, `--rounds` times, in one process.
+into a copy of them (`ServingSettings.merge`). What a chat model does beside the engine (finding the
+user's generation, telling what asks for memory) is timed with a user who was taught one short chat.
+Every measure is taken in turn with those it is compared with, `--rounds` times, in one process.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 from common import shelve, shown, spread
 
-from plum_langchain import LearningSettings, ServingSettings
+from plum_langchain import LearningSettings, Plum, ServingSettings, Session, Turn
 from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.evaluation import machine
 from plum_langchain.learning.lora import attached, save
@@ -38,6 +39,7 @@ def main() -> None:
         store = AdapterStore(Path(directory))
         users = [_random_adapter(store, resolved, name, seed) for seed, name in enumerate("ab")]
         report = _measure(store, resolved, users, arguments)
+        report["chat_models"] = _chat_models(Path(directory) / "home", arguments)
     print(_table(report))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report, indent=1), "utf-8")
@@ -119,6 +121,44 @@ def _measure(
     }
 
 
+ASKED = {"for memory": "When is my bakery closed?", "other": "Tell me a story of a bakery."}
+
+
+def _chat_models(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """To the first token of a chat model's reply, of a user with an adapter and without memory."""
+    plum = Plum(
+        home,
+        model=arguments.model,
+        learning=LearningSettings(epochs=1, everyday_per_batch=0, rewordings=0),
+        serving=ServingSettings(device="cpu", dtype=arguments.dtype, merge=True),
+    )
+    told = Turn(role="user", content="My bakery is closed on Mondays. My dog is called Rex.")
+    plum.add_session(Session("ana", "monday", (told,)))
+    plum.finish("ana", "monday")
+    plum.consolidate("ana")
+    models = {memory: plum.chat_model("ana", memory=memory) for memory in ("none", "parametric")}
+    first: dict[str, list[float]] = {}
+    for run in range(arguments.rounds + 1):
+        for kind, message in ASKED.items():
+            for memory, model in models.items():
+                started = time.perf_counter()
+                reply = model.invoke(message, max_tokens=1)
+                seconds = time.perf_counter() - started
+                if run:
+                    first.setdefault(f"{kind}, {memory}", []).append(seconds)
+                adapted = memory == "parametric" and kind == "for memory"
+                assert reply.response_metadata["generation"] == (1 if adapted else None)
+    plum.close()
+    return {
+        kind: {
+            "none_seconds": spread(first[f"{kind}, none"]),
+            "seconds": spread(first[f"{kind}, parametric"]),
+            "to_none": _ratio(first[f"{kind}, parametric"], first[f"{kind}, none"]),
+        }
+        for kind in ASKED
+    }
+
+
 def _switching(engine: Engine, users: list[AdapterRef], rounds: int) -> dict[str, Any]:
     """From one user to another: from disk, and where both are loaded."""
     found: dict[str, list[float]] = {"load_seconds": [], "switch_seconds": []}
@@ -173,6 +213,11 @@ def _table(report: dict[str, Any]) -> str:
             cells = [shown(ratios[k], 2) for k in ("first_token", "tokens_per_second")]
             rows.append("| " + " | ".join([f"{name}, to {other}", *cells, disk, loaded]) + " |")
             disk = loaded = ""
+    rows += ["", "| a chat model, asked | no memory, ms | of a user, ms | to no memory |"]
+    rows.append("| --- | --- | --- | --- |")
+    for kind, times in report["chat_models"].items():
+        seconds = [shown(times[name], 1, 1000) for name in ("none_seconds", "seconds")]
+        rows.append(f"| {kind} | {' | '.join(seconds)} | {shown(times['to_none'], 2)} |")
     return "\n".join(rows)
 
 

@@ -55,7 +55,7 @@ def _judge(engine: Engine, directory: Path) -> None:
 
 
 def _readout(engine: Engine, directory: Path) -> None:
-    scope = Scope(engine)
+    scope = Scope()
     scope.fit_once(directory / scope.name)
 
 

@@ -113,7 +113,7 @@ class Plum:
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""
         self._judge = Judge(self.engine)
-        self._scope = Scope(self.engine)
+        self._scope = Scope()
         self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
         self._questions = questions
@@ -461,8 +461,7 @@ class Plum:
         """Whether a chat ends in something that an adapter is to answer (`ServingSettings.scope`).
 
         Raises:
-            ChatTemplateError, InvalidInputError, CacheError, DivergedError: as
-                `Scope.probability`.
+            ModelNotFoundError, CacheError, DivergedError: as `Scope.probability`.
         """
         least = self.serving.scope
         return least is None or self._scope.probability(messages) >= least

@@ -114,11 +114,10 @@ class Serving(BaseModel):
 
         Raises:
             MissingUserError: the memory needs a user and none is named.
-            InvalidInputError: no messages, an option that can't be used, or a model whose lower
-                layers can't be read by themselves.
+            InvalidInputError: no messages, or an option that can't be used.
             WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used, whoever
                 is to reply.
-            ChatTemplateError, CacheError, DivergedError: as `Plum.is_for_memory`.
+            ModelNotFoundError, CacheError, DivergedError: as `Plum.is_for_memory`.
             BusyError: another process owns the retrieval index.
         """
         options = self._options(call)

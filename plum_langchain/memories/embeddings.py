@@ -1,12 +1,11 @@
 """all-MiniLM-L6-v2 as LangChain embeddings, from weights on this disk."""
 
 import threading
-from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
 from plum_langchain.journal.database import storable
-from plum_langchain.models.load import IMPORTING, LOADING
+from plum_langchain.models.load import LoadedModel, load_encoder
 from plum_langchain.models.resolve import EMBEDDING_MODEL, resolve_model
 
 
@@ -19,7 +18,7 @@ class LocalEmbeddings(Embeddings):
 
     def __init__(self, model: str = EMBEDDING_MODEL) -> None:
         self.model = model
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: LoadedModel | None = None
         self._lock = threading.Lock()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -31,11 +30,11 @@ class LocalEmbeddings(Embeddings):
 
         if not texts:
             return []  # needs no weights
-        tokenizer, model = self._load()
+        loaded = self._load()
         texts = [storable(text) for text in texts]
         vectors: list[list[float]] = []
         for start in range(0, len(texts), 32):
-            inputs = tokenizer(
+            inputs = loaded.tokenizer(
                 texts[start : start + 32],
                 padding=True,
                 truncation=True,
@@ -43,7 +42,7 @@ class LocalEmbeddings(Embeddings):
                 return_tensors="pt",
             )
             with torch.inference_mode():
-                states = model(**inputs).last_hidden_state  # (B, T, D)
+                states = loaded.model(**inputs).last_hidden_state  # (B, T, D)
             mask = inputs["attention_mask"].unsqueeze(-1)
             mean = (states * mask).sum(1) / mask.sum(1)
             vectors += torch.nn.functional.normalize(mean, dim=1).tolist()
@@ -53,16 +52,8 @@ class LocalEmbeddings(Embeddings):
         """One vector for one text."""
         return self.embed_documents([text])[0]
 
-    def _load(self) -> tuple[Any, Any]:
-        with IMPORTING:
-            from transformers import AutoModel, AutoTokenizer
-            from transformers.utils import logging as transformers_logging
-
+    def _load(self) -> LoadedModel:
         with self._lock:
             if self._loaded is None:
-                transformers_logging.disable_progress_bar()
-                path = str(resolve_model(self.model).path)
-                tokenizer = AutoTokenizer.from_pretrained(path)
-                with LOADING:
-                    self._loaded = (tokenizer, AutoModel.from_pretrained(path).eval())
+                self._loaded = load_encoder(resolve_model(self.model))
             return self._loaded

@@ -135,6 +135,43 @@ def load_model(
     return LoadedModel(resolved, model, tokenizer, device)
 
 
+def load_encoder(resolved: ResolvedModel, *, dtype: str = "float32") -> LoadedModel:
+    """Load a sentence encoder, on the CPU. Runs no code from the model's repository.
+
+    Args:
+        resolved: Where it is.
+        dtype: As for `choose_dtype`.
+
+    Raises:
+        InvalidInputError: the dtype can't be used.
+        ModelNotFoundError: the directory holds no encoder that transformers can read.
+    """
+    import torch
+
+    with IMPORTING:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    weights_dtype = choose_dtype(dtype, "cpu")
+    try:
+        with LOADING:
+            model = AutoModel.from_pretrained(
+                str(resolved.path), dtype=torch.get_default_dtype(), use_safetensors=True
+            )
+        tokenizer = AutoTokenizer.from_pretrained(str(resolved.path))
+    except Exception as error:  # whatever transformers, tokenizers and safetensors please
+        raise ModelNotFoundError(
+            f"{resolved.id} can't be loaded as a sentence encoder from {resolved.path}: {error}; "
+            "give one whose directory holds config.json, its weights as safetensors and its "
+            "tokenizer"
+        ) from error
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(weights_dtype)
+    model.eval().requires_grad_(False)
+    return LoadedModel(resolved, model, tokenizer, "cpu")
+
+
 def _mapped(resolved: ResolvedModel) -> list[range]:
     """Where the files of a model's weights are mapped into memory; known on Linux alone."""
     maps = Path("/proc/self/maps")

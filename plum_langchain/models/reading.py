@@ -129,18 +129,6 @@ class Reading(ABC):
                 found.append(DecoderLayers(model).at_end(layer, batch, pad))
         return torch.cat(found)
 
-    @property
-    def depth(self) -> int:
-        """How many layers the base model has.
-
-        Raises:
-            InvalidInputError: it has no stack of layers.
-        """
-        from plum_langchain.learning.layers import DecoderLayers
-
-        with self._activated(None) as model:
-            return len(DecoderLayers(model))
-
 
 _BATCH = 16
 """Chats read at once; more of them are no quicker on a CPU."""

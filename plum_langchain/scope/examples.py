@@ -4,7 +4,7 @@ Of made-up people (those of `verdicts/facts.jsonl`) and of nobody; nothing of an
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -13,15 +13,25 @@ from plum_langchain.learning.template import Message
 from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts.pairs import Pair
 
-VERSION = b"2"
-"""Of how the chats are put together, which layer reads them and how it is fitted; another number
-makes all readouts be fitted anew."""
+VERSION = b"3"
+"""Of how the chats are put together, what reads them and how it is fitted; another number makes all
+readouts be fitted anew."""
 
 _EVERY = 3
 """Of the people's questions and facts, every third is used: there are many of them."""
 
 _FOLLOWUPS = 4
 """How often each follow-up is used on either side."""
+
+_TALKS = 400
+"""How many messages of several sentences there are of each kind."""
+
+_TEXT = (120, 700)
+"""Characters of a text that is pasted before something is asked, from and to."""
+
+_SEAMS = (" ", "\n", "\n\n")
+
+_OPENERS = ("Ok, ", "Haha, ", "Good news: ", "So, ", "By the way, ", "Yes. ", "Hmm, ", "Well, ")
 
 _REPLIES = (
     "I see.",
@@ -43,6 +53,7 @@ class Example:
     `share` is how much it counts: those of one kind have 1 together.
     """
 
+    kind: str
     chat: list[Message]
     asks: bool
     share: float
@@ -60,7 +71,11 @@ def examples(
         seed: Of how they are put together.
     """
     maker = _Maker(pairs, asked, others, random.Random(seed))
-    return [Example(chat, asks, 1 / len(chats)) for asks, chats in maker.kinds() for chat in chats]
+    return [
+        Example(kind, chat, asks, 1 / len(chats))
+        for kind, asks, chats in maker.kinds()
+        for chat in chats
+    ]
 
 
 def shipped_messages() -> tuple[list[str], list[str]]:
@@ -89,24 +104,67 @@ class _Maker:
         rng: random.Random,
     ) -> None:
         self._pairs, self._asked, self._others, self._rng = pairs, asked, others, rng
+        self._texts = [text for text in others if len(text) >= _TEXT[0]]
+        self._facts: dict[str, list[str]] = {}
+        for pair in pairs:
+            facts = self._facts.setdefault(pair.of, [])
+            if pair.statement not in facts:
+                facts.append(pair.statement)
+        self._people = [person for person, facts in self._facts.items() if len(facts) >= 4]
 
-    def kinds(self) -> Iterator[tuple[bool, list[list[Message]]]]:
-        """Each kind of chat: whether it asks, and the chats; three that do, three that don't."""
-        yield True, [_messages([], pair.question) for pair in self._pairs[::_EVERY]]
-        for asks, messages in ((True, self._asked), (False, self._others)):
-            yield asks, [_messages([], message) for message in messages]
+    def kinds(self) -> Iterator[tuple[str, bool, list[list[Message]]]]:
+        """Each kind of chat: its name, whether it asks, and the chats."""
         statements = list(dict.fromkeys(pair.statement for pair in self._pairs))[::_EVERY]
-        yield False, [_messages([], _as_the_user_says_it(one)) for one in statements]
-        followups = [followup for followup in lines("followups") for _ in range(_FOLLOWUPS)]
-        yield True, [_messages([self._about_facts()], followup) for followup in followups]
-        yield False, [_messages([self._about_others()], followup) for followup in followups]
+        facts = [_as_the_user_says_it(statement) for statement in statements]
+        yield "question", True, _alone(pair.question for pair in self._pairs[::_EVERY])
+        yield "asked", True, _alone(self._asked)
+        yield "other", False, _alone(self._others)
+        yield "fact", False, _alone(facts)
+        for kind, asks, before in (
+            ("follow-up to memory", True, self._about_facts),
+            ("another follow-up", False, self._about_others),
+        ):
+            followups = [followup for followup in lines("followups") for _ in range(_FOLLOWUPS)]
+            yield kind, asks, [_messages([before()], followup) for followup in followups]
+        yield "facts", False, _alone(self._talk(self._rng.randint(2, 4)) for _ in range(_TALKS))
+        for kind, asks, last in (("asked", True, self._question), ("other", False, self._other)):
+            talks = (self._talk(self._rng.randint(1, 3), last()) for _ in range(_TALKS))
+            yield f"facts, then {kind}", asks, _alone(talks)
+            pasted = (self._text() + self._rng.choice(_SEAMS) + last() for _ in range(_TALKS))
+            yield f"a text, then {kind}", asks, _alone(pasted)
+
+    def _talk(self, facts: int, last: str = "") -> str:
+        """What somebody says of themselves, and what they ask then, in one message."""
+        rng = self._rng
+        known = self._facts[rng.choice(self._people)]
+        told = [_as_the_user_says_it(fact) for fact in rng.sample(known, facts)]
+        talk = " ".join([*told, last] if last else told)
+        if rng.random() < 1 / 2:
+            talk = rng.choice(_OPENERS) + talk
+        return talk.lower() if rng.random() < 1 / 3 else talk
+
+    def _text(self) -> str:
+        """The end of something longer, which has nothing to do with anybody."""
+        some = self._rng.sample(self._texts, min(4, len(self._texts)))
+        return " ".join(some)[-self._rng.randint(*_TEXT) :]
+
+    def _question(self) -> str:
+        asked = self._rng.random() < 1 / 2
+        return self._rng.choice(self._asked) if asked else self._rng.choice(self._pairs).question
+
+    def _other(self) -> str:
+        return self._rng.choice(self._others)
 
     def _about_facts(self) -> tuple[str, str]:
         pair = self._rng.choice(self._pairs)
         return pair.question, self._rng.choice((pair.statement, UNKNOWN_ANSWER))
 
     def _about_others(self) -> tuple[str, str]:
-        return self._rng.choice(self._others), self._rng.choice(_REPLIES)
+        return self._other(), self._rng.choice(_REPLIES)
+
+
+def _alone(messages: Iterable[str]) -> list[list[Message]]:
+    return [_messages([], message) for message in messages]
 
 
 def _messages(history: Sequence[tuple[str, str]], message: str) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Whether a message asks for what the user told, as far as the base model can tell.
+"""Whether a message asks for what the user told.
 
 A user's adapter is for what was told. What else people say to an assistant the base model answers,
 as well as ever, whatever an adapter has become: which of the two a message is for is decided
@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plum_langchain.errors import DivergedError, InvalidInputError
+from plum_langchain.errors import DivergedError
 from plum_langchain.learning.template import Message
-from plum_langchain.models import Engine
 from plum_langchain.models.derived import derived, derived_name
+from plum_langchain.models.resolve import EMBEDDING_MODEL
+from plum_langchain.scope.reader import REMEDY, Reader
 from plum_langchain.verdicts.pairs import facts_file, shipped_pairs
 
 if TYPE_CHECKING:
@@ -25,38 +26,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LAYER = 0.6
-"""Of the layers, where what a message asks for is read off. Measured: docs/experiments.md, "What is
-asked of memory"."""
-
 _ALONE = 4
 """A message of so many words is read alone: what was said before would only hide what it asks. A
 shorter one ("And when?") is read with the exchange before it."""
 
-_CHARACTERS = 1000
-"""Of each message, the last so many: a question stands at the end of what is pasted before it."""
+_CHARACTERS = 200
+"""Of each message, as many whole sentences from the end: what is told or pasted before a question
+would hide it."""
+
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?…])\s+|\s*\n\s*")
 
 _CUE = re.compile(r"\n(?:AI|Assistant|Answer):\s*\Z")
 _SAID = re.compile(r"(?:^|\n)(?:Human|User|Question): ")
 """How classic chains write a chat into one prompt, which ends where a reply is to begin."""
 
-_REMEDY = "use ServingSettings(scope=None), with which the adapter answers everything"
-
 
 class Scope:
-    """Reads the end of a chat with the lower layers of the base model.
+    """Reads the end of a chat, with a reader that has no part in replying.
 
-    A linear function of what a layer holds at the end tells whether it asks for what the user told.
-    It is fitted once for a base model (a minute or two for a small one); the one for the default
-    model comes with the package. Users' adapters have no part in it.
+    What is read off was fitted once, and comes with the package; for other weights of the reader
+    than those it was fitted with, it is fitted at first use (a minute or two).
 
     Args:
-        engine: Of the base model.
-        readout: What is read off, if it isn't to be the one for the model.
+        reader: What reads.
+        readout: What is read off, if it isn't to be the one for the reader.
     """
 
-    def __init__(self, engine: Engine, readout: "Readout | None" = None) -> None:
-        self._engine = engine
+    def __init__(self, reader: Reader | None = None, readout: "Readout | None" = None) -> None:
+        self._reader = reader or Reader()
         self._lock = threading.Lock()
         self._fitted = readout
 
@@ -66,32 +63,29 @@ class Scope:
         0 without a message of the user. System messages play no part.
 
         Raises:
-            ChatTemplateError, InvalidInputError: the model can't read the chat (`Engine.states`).
+            ModelNotFoundError: the reader's weights are nowhere to be found.
             CacheError: what was fitted can't be kept, or can't be read.
-            DivergedError: what the model makes of the chat are no numbers.
+            DivergedError: what the reader makes of the chat are no numbers.
         """
         chat = end_of(messages)
         if not chat:
             return 0.0
-        readout = self._readout()
-        states = self._engine.states([chat], readout.layer)
-        probability = float(readout.logits(states).sigmoid())
+        states = self._reader.states([_text(self._reader, chat)])
+        probability = float(self._readout()(*states).sigmoid())
         if math.isnan(probability):
             raise DivergedError(
-                f"what {self._engine.base.resolved.id} makes of a message in "
-                f"{self._engine.base.model.dtype} are no numbers, so it can't be told whether it "
-                f"asks for what the user told; {_REMEDY}"
+                f"what {EMBEDDING_MODEL} makes of a message are no numbers, so it can't be told "
+                "whether it asks for what the user told; install its weights anew, or "
+                f"{REMEDY}"
             )
         return probability
 
     @property
     def name(self) -> str:
-        """Of what is fitted: which model reads, and which chats it was fitted on."""
+        """Of what is fitted: which weights read, and which chats it was fitted on."""
         from plum_langchain.scope.examples import source
 
-        return derived_name(
-            self._engine.base.resolved.fingerprint, source() + facts_file(), ".safetensors"
-        )
+        return derived_name(self._reader.fingerprint, source() + facts_file(), ".safetensors")
 
     def fit_once(self, path: Path) -> None:
         """Fit on what comes with the package, and keep it as a file."""
@@ -99,12 +93,12 @@ class Scope:
 
         shown = examples(shipped_pairs(), *shipped_messages())
         logger.warning(
-            "teaching %s which messages ask for what the user told: it reads %d short chats, once "
-            "(a minute or two for a small model)",
-            self._engine.base.resolved.id,
+            "learning which messages ask for what the user told: %s reads %d short chats, once "
+            "(a minute or two)",
+            EMBEDDING_MODEL,
             len(shown),
         )
-        fitted(self._engine, shown).save(path)
+        fitted(self._reader, shown).save(path)
 
     def _readout(self) -> "Readout":
         from plum_langchain.scope.readout import Readout
@@ -121,35 +115,33 @@ class Scope:
             return self._fitted
 
 
-def fitted(engine: Engine, shown: "Sequence[Example]") -> "Readout":
-    """A readout from what the base model makes of these chats.
+def fitted(reader: Reader, shown: "Sequence[Example]", *, seed: int = 0) -> "Readout":
+    """A readout from what the reader makes of these chats.
 
     Raises:
-        InvalidInputError: the model has no stack of layers whose lower ones could be read.
-        ChatTemplateError: its chat template can't be used.
-        DivergedError: what the model makes of them are no numbers.
+        ModelNotFoundError: the reader's weights are nowhere to be found.
     """
     import torch
 
     from plum_langchain.scope.readout import Readout
 
-    try:
-        depth = engine.depth
-    except InvalidInputError as error:
-        raise InvalidInputError(
-            f"{engine.base.resolved.id} can't be taught which messages ask for what the user told, "
-            f"since its lower layers can't be told; {_REMEDY}"
-        ) from error
-    layer = max(1, round(_LAYER * depth))
-    states = engine.states([end_of(one.chat) for one in shown], layer)
-    if not bool(states.isfinite().all()):
-        raise DivergedError(
-            f"what {engine.base.resolved.id} makes of short chats in {engine.base.model.dtype} are "
-            "no numbers, so it can't be taught which messages ask for what the user told; "
-            f"{_REMEDY}"
-        )
+    texts = [_text(reader, end_of(one.chat)) for one in shown]
+    states: list[torch.Tensor] = []
+    for start in range(0, len(texts), _BATCH):
+        found, there = reader.states(texts[start : start + _BATCH])
+        states += [one[mask] for one, mask in zip(found, there, strict=True)]
     asks = torch.tensor([float(one.asks) for one in shown])
-    return Readout.fitted(layer, states, asks, torch.tensor([one.share for one in shown]))
+    shares = torch.tensor([one.share for one in shown])
+    return Readout.fitted(states, asks, shares, seed=seed)
+
+
+_BATCH = 32
+"""Chats read at once; more of them are no quicker on a CPU."""
+
+
+def _text(reader: Reader, chat: Sequence[Message]) -> str:
+    contents = [message["content"] for message in chat]
+    return contents[0] if len(contents) == 1 else reader.together(contents)
 
 
 def end_of(messages: Sequence[Message]) -> list[Message]:
@@ -167,7 +159,18 @@ def end_of(messages: Sequence[Message]) -> list[Message]:
     if [message["role"] for message in before] != ["user", "assistant"]:
         before = []
     read = [*before, {"role": "user", "content": said}]
-    return [{**message, "content": message["content"][-_CHARACTERS:]} for message in read]
+    return [{**message, "content": _end(message["content"])} for message in read]
+
+
+def _end(text: str) -> str:
+    """Whole sentences from the end; of a longer one, its end."""
+    kept = ""
+    for sentence in reversed(_SENTENCE_ENDS.split(text.strip())):
+        longer = f"{sentence} {kept}".strip()
+        if kept and len(longer) > _CHARACTERS:
+            break
+        kept = longer
+    return kept[-_CHARACTERS:]
 
 
 def _last_said(content: str) -> str:

@@ -51,15 +51,11 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def few_pairs() -> Iterator[None]:
     """Tiny models are taught with a few of the shipped examples; they learn little anyway."""
-    from plum_langchain.scope import examples, scope
     from plum_langchain.verdicts import judge, pairs
 
     few = pairs.shipped_pairs()[::20]
-    asked, others = examples.shipped_messages()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(judge, "shipped_pairs", lambda: few)
-        patched.setattr(scope, "shipped_pairs", lambda: few)
-        patched.setattr(examples, "shipped_messages", lambda: (asked[::20], others[::20]))
         yield
 
 

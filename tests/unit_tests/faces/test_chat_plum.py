@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
@@ -20,8 +19,8 @@ from langchain_core.messages import (
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
 from plum_langchain.scope import Scope
-from plum_langchain.scope.readout import Readout
 from tests.tiny import session
+from tests.unit_tests.faces.helpers import always
 
 ASK = "Hello"
 
@@ -273,8 +272,7 @@ def test_a_generation_given_up_between_choosing_and_loading_is_chosen_anew(
 
 def with_scope(plum: Any, probability: float) -> None:
     """Every message asks for memory with this probability, of which a half is enough."""
-    readout = Readout(1, torch.zeros(48), torch.tensor(probability).logit())
-    plum._scope = Scope(plum.engine, readout)
+    plum._scope = Scope(readout=always(probability))
     plum.serving = replace(plum.serving, scope=0.5)
 
 

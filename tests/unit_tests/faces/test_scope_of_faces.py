@@ -4,10 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from plum_langchain.scope import Scope
-from plum_langchain.scope.readout import Readout
+from tests.unit_tests.faces.helpers import always
 
 ASKED = "When is my bakery closed?"
 
@@ -17,8 +16,7 @@ def gated(served: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The served home with a scope; `gated(p)` finds this probability in every message."""
 
     def at(probability: float) -> Any:
-        readout = Readout(1, torch.zeros(48), torch.tensor(probability).logit())
-        monkeypatch.setattr(served, "_scope", Scope(served.engine, readout))
+        monkeypatch.setattr(served, "_scope", Scope(readout=always(probability)))
         monkeypatch.setattr(served, "serving", replace(served.serving, scope=0.5))
         return served
 

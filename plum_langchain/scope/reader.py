@@ -1,0 +1,98 @@
+"""What reads a message: the lower layers of a small sentence encoder."""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from plum_langchain.errors import ModelNotFoundError
+from plum_langchain.journal.database import storable
+from plum_langchain.models.load import LoadedModel, load_encoder
+from plum_langchain.models.resolve import EMBEDDING_MODEL, ResolvedModel, resolve_model
+
+if TYPE_CHECKING:
+    import torch
+
+LAYERS = (2, 4)
+"""Whose outputs are read, of six; those above them hold what a text is about, and less of how it is
+put. Measured: docs/experiments.md, "A reader of its own"."""
+
+REMEDY = "use ServingSettings(scope=None), with which the adapter answers everything"
+
+_TOKENS = 256
+"""Of a text, the last so many; the encoder was trained on no more."""
+
+
+class Reader:
+    """The lower layers of all-MiniLM-L6-v2, on the CPU; loaded at first use.
+
+    The same whatever the base model is, and a few milliseconds a message
+    (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._resolved: ResolvedModel | None = None
+        self._loaded: LoadedModel | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights.
+
+        Raises:
+            ModelNotFoundError: they are nowhere to be found.
+        """
+        return self._found().fingerprint
+
+    def states(self, texts: Sequence[str]) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """What the layers make of each token.
+
+        Args:
+            texts: n of them, of T tokens at most; a lone surrogate is read as U+FFFD.
+
+        Returns:
+            (n, T, D), and which of the tokens there are, (n, T).
+
+        Raises:
+            ModelNotFoundError: the weights are nowhere to be found, or can't be read.
+        """
+        import torch
+
+        loaded = self._encoder()
+        inputs = loaded.tokenizer(
+            [storable(text) for text in texts],
+            padding=True,
+            truncation=True,
+            max_length=_TOKENS,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            states = loaded.model(**inputs, output_hidden_states=True).hidden_states
+            found = torch.cat([states[layer] for layer in LAYERS], -1)
+        return found, inputs["attention_mask"].bool()
+
+    def together(self, texts: Sequence[str]) -> str:
+        """Several texts as one, with what the encoder has between texts."""
+        return f" {self._encoder().tokenizer.sep_token} ".join(texts)
+
+    def _found(self) -> ResolvedModel:
+        with self._lock:
+            if self._resolved is None:
+                try:
+                    self._resolved = resolve_model(EMBEDDING_MODEL)
+                except ModelNotFoundError as error:
+                    raise ModelNotFoundError(
+                        f"{error}. It reads which messages ask for what the user told; to do "
+                        f"without, {REMEDY}"
+                    ) from error
+            return self._resolved
+
+    def _encoder(self) -> LoadedModel:
+        resolved = self._found()
+        with self._lock:
+            if self._loaded is None:
+                loaded = load_encoder(resolved, dtype="auto")
+                loaded.model.encoder.layer = loaded.model.encoder.layer[: max(LAYERS)]
+                loaded.model.pooler = None
+                loaded.tokenizer.truncation_side = "left"  # what is asked stands at the end
+                self._loaded = loaded
+            return self._loaded
