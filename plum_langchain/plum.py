@@ -2,38 +2,19 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
+from plum_langchain.asking import Asking
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.progress import ProgressCallback
-from plum_langchain.errors import DamagedAdapterError, InvalidInputError
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter, Forgotten
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.learning import Sample
-from plum_langchain.learning.template import Message
-from plum_langchain.memories import (
-    Hybrid,
-    Memory,
-    MemoryName,
-    Nothing,
-    Parametric,
-    Recalled,
-    Retrieval,
-)
-from plum_langchain.memories.answer import (
-    ANSWER_TOKENS,
-    Answer,
-    answer,
-    whole_session,
-    whole_sessions,
-)
-from plum_langchain.memories.base import check_memory_name
-from plum_langchain.memories.told import Told
+from plum_langchain.memories import Parametric, Retrieval
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.scope import Scope
@@ -59,7 +40,7 @@ if TYPE_CHECKING:
     from plum_langchain.middleware import PlumMiddleware
 
 
-class Plum:
+class Plum(Asking):
     """A home directory with everything that lives in it.
 
     Opening one is cheap: no model, index or training library is loaded before it is needed.
@@ -310,68 +291,7 @@ class Plum:
         """
         return self._forgetter.forget(user_id, session_id, all_sessions=all_sessions)
 
-    # -- asking --------------------------------------------------------------------------------
-
-    def ask(
-        self,
-        user_id: str,
-        question: str,
-        *,
-        memory: str = "parametric",
-        closed: bool = False,
-        k: int = 3,
-        context: Session | Sequence[Session] | None = None,
-        max_new_tokens: int = ANSWER_TOKENS,
-    ) -> Answer:
-        """Ask one question of one memory, and measure it.
-
-        An adapter that was taught to recite facts brings back several of those it was taught, of
-        which the one that is about the question is the answer; its `source` tells who said it and
-        when. (A chat model replies at once, in its own words.)
-
-        Args:
-            user_id: Whose memory.
-            question: In the user's voice.
-            memory: "parametric", "retrieval", "hybrid" or "none"; "context" puts `context` into
-                the prompt.
-            closed: Answer Yes or No: judged from the fact that comes back, or scored against each
-                other by a model that brings none back.
-            k: How many exchanges retrieval and hybrid recall.
-            context: The session for memory="context", or several: those are put in with their
-                dates.
-            max_new_tokens: Bound of what is generated freely; facts come back whole.
-
-        Raises:
-            UnknownUserError: no chats of this user.
-            InvalidInputError: the question is longer than the model reads, or the model can't be
-                taught to judge what comes back (`Judge`).
-            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
-            UnknownGenerationError: it was given up while it was asked.
-        """
-        self.journal.sessions.require_user(user_id)
-        started = time.perf_counter()
-        if memory == "context":
-            if context is None:
-                raise InvalidInputError("memory='context' needs context=<the session>")
-            if isinstance(context, Session):
-                recalled = whole_session(context)
-            else:
-                recalled = whole_sessions(context)
-        else:
-            recalled = self.recalled(self.memory_named(memory, k=k), user_id, question)
-        adapter = recalled.adapter
-        return answer(
-            self.engine,
-            self._judge,
-            recalled,
-            question,
-            memory=memory,
-            system_prompt=self.learning.system_prompt,
-            closed=closed,
-            started=started,
-            max_new_tokens=max_new_tokens,
-            told=Told(self.journal, user_id, adapter.generation) if adapter else None,
-        )
+    # -- what is in it -------------------------------------------------------------------------
 
     def status(self) -> Mapping[str, Any]:
         """Users, their sessions by state, what is served for them, and who is working."""
@@ -404,8 +324,6 @@ class Plum:
             ],
         }
 
-    # -- what the faces stand on ---------------------------------------------------------------
-
     @property
     def model_name(self) -> str:
         """The base model's name: as given, else this home's, else the embedded default."""
@@ -421,50 +339,6 @@ class Plum:
             if self._resolved is None:
                 self._resolved = resolve_model(self.model_name, progress=self._progress)
             return self._resolved
-
-    def memory_named(self, name: str, *, k: int | None = None) -> Memory:
-        """One of the memories by its name.
-
-        Raises:
-            InvalidInputError: no memory is called so, or k is not a positive number.
-        """
-        kind: MemoryName = check_memory_name(name)
-        if kind == "none":
-            return Nothing()
-        if kind == "parametric":
-            return self._parametric
-        retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
-        return retrieval if kind == "retrieval" else Hybrid(self._parametric, retrieval)
-
-    def recalled(self, memory: Memory, user_id: str, query: str) -> Recalled:
-        """What a memory contributes, with an adapter that can be used.
-
-        Asked once more, if the generation was given up (forgotten, pruned) in the meantime.
-
-        Raises:
-            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
-            BusyError: another process owns the retrieval index.
-        """
-        found = memory.recall(user_id, query)
-        if found.adapter is None:
-            return found
-        try:
-            self.engine.manifest(found.adapter)
-        except DamagedAdapterError:
-            again = memory.recall(user_id, query)
-            if again.adapter == found.adapter:
-                raise
-            return again
-        return found
-
-    def is_for_memory(self, messages: Sequence[Message]) -> bool:
-        """Whether a chat ends in something that an adapter is to answer (`ServingSettings.scope`).
-
-        Raises:
-            ModelNotFoundError, CacheError, DivergedError: as `Scope.probability`.
-        """
-        least = self.serving.scope
-        return least is None or self._scope.probability(messages) >= least
 
     def _check(self, user_id: str | None, fields: Mapping[str, Any]) -> None:
         """Refuse in one sentence what pydantic would refuse in five lines."""
