@@ -33,7 +33,8 @@ class Statement:
     """Something said, without its full stop.
 
     `form` tells how it can be asked about: a `clause` after "that", an `advice` after "to", a
-    `quote` only in quotation marks. `english` is False where only numbers are understood.
+    `quote` only in quotation marks. `english` is False where only numbers are understood. `after`
+    is what was said before it in the turn, where it can't be understood without.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Statement:
     role: Role
     form: Form
     english: bool = True
+    after: "Statement | None" = None
 
 
 _ABBREVIATED = re.compile(
@@ -85,6 +87,7 @@ _JOINT = re.compile(
 )
 _MARKUP = re.compile(r"```.*?(?:```|$)|<\|[^|]*\|>|https?://\S+", re.DOTALL)
 _CODE = re.compile(r"[=_{}\\|<>$]|\w\(|\)\.")
+_POINTS_BACK = re.compile(r"(?:it|that|this|these|those|they)(?:'\w+)?\b", re.IGNORECASE)
 _PRONOUN_FIRST = re.compile(r"(?:i|we|he|she|they|it)\b", re.IGNORECASE)
 _ASKING = re.compile(
     r"(?:(?:what|how|when|where|who|why|which|whose)(?:'s|'re)?\s+(?:do|does|did|is|are|can|could|"
@@ -92,6 +95,7 @@ _ASKING = re.compile(
     r"(?:i|you|we|it|he|she|they|the|my|there)\b|any (?:idea|tip|advice)|how about|what about)",
     re.IGNORECASE,
 )
+_LEFT = frozenset(listed("the my our a an home work school it him her them everything early late"))
 _NEEDS_I = frozenset(listed("need want love hate prefer own can't haven't"))
 _REQUEST = re.compile(
     r"(?:help|give|show|tell|remind|make|let|write|redo|plan|keep|please)\b", re.I
@@ -145,15 +149,25 @@ def _sentences(text: str) -> Iterator[str]:
         pending = f"{pending} {piece}".strip() if pending else piece.strip()
         if not pending or _ABBREVIATED.search(pending[-8:]):
             continue
-        if not pending.endswith(_QUESTION_END):
-            for part in _in_parts(pending):
-                yield part
-                made += 1
-                if made >= MAX_SENTENCES_OF_A_TURN:
-                    return
+        if pending.endswith(_QUESTION_END):
+            pending = _told_before(pending)
+        for part in _in_parts(pending):
+            yield part
+            made += 1
+            if made >= MAX_SENTENCES_OF_A_TURN:
+                return
         pending = ""
     if pending:
         yield from _in_parts(pending)
+
+
+def _told_before(question: str) -> str:
+    """What a question is put behind, or nothing: "I see her on Monday, should I ask?"."""
+    for pause in islice(re.finditer(r",\s+", question), _MAX_JOINTS):
+        left, right = question[: pause.start()], question[pause.end() :]
+        if _ASKING.match(_LEADING.sub("", right)) and english.is_clause(_opened(left)):
+            return "" if _ASKING.match(_opened(left)) else left
+    return ""
 
 
 def _in_parts(sentence: str) -> Iterator[str]:
@@ -225,6 +239,8 @@ def _joint(sentence: str, role: Role) -> "re.Match[str] | None":
             continue  # "When we were seven, Tomás tied my kite": one cannot do without the other
         if role == "assistant" and "so" in match.group().split():
             continue  # the reason belongs to the advice
+        if "," in match.group() and _POINTS_BACK.match(right):
+            continue  # "I walk to the harbour and back, it's 17 minutes"
         follows = english.is_clause(right)
         if follows and len(left.split()) >= 2 and _stands(left, role):
             return match
@@ -252,7 +268,8 @@ def _without_tail(sentence: str) -> Iterator[str]:
             left, right = sentence[: match.start()], sentence[match.end() :]
             enough = len(left.split()) >= 4 and english.is_clause(left) and len(right.split()) >= 3
             enumeration = re.match(r"(?:[\w'-]+\s+){0,3}(?:and|or)\b|[\w'-]+,", right)
-            if enough and not enumeration and not left.split()[-1][0].isdigit():
+            together = enumeration or _POINTS_BACK.match(right)
+            if enough and not together and not left.split()[-1][0].isdigit():
                 yield left
                 if not re.match(r"(?:which|who|where|so|as|if|or)\b", right):
                     yield _LEADING.sub("", right)
@@ -300,6 +317,8 @@ def _dropped_subject(text: str) -> bool:
     if len(text.split()) < 3 or len(found) < 2:
         return False
     by_past = found[0] in lexicon.PAST and found[1] not in ("in", "by", "at", "of", "with", "as")
+    if found[0] == "left" and found[1] not in _LEFT:
+        by_past = False  # "Left side of the oven runs hot"
     return by_past or (found[0] in _NEEDS_I and not english.is_clause(text))
 
 

@@ -7,7 +7,8 @@ its answer away.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -18,7 +19,7 @@ from plum_langchain.questions.keywords import subjects_of, word_counts
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
 from plum_langchain.questions.persons import told_of
-from plum_langchain.questions.sentences import Statement, statements_of
+from plum_langchain.questions.sentences import MAX_BYTES, Statement, statements_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
 from plum_langchain.session import UNKNOWN_ANSWER, Question, Role, Session
@@ -90,9 +91,10 @@ class StatementQuestions:
         found: dict[str, Statement] = {}
         for index, turn in enumerate(session.turns):
             if turn.role == "user" or self.settings.learn_assistant:
-                for statement in statements_of(
+                said = statements_of(
                     index, turn.role, turn.content, chat.names, english_chat=chat.english
-                ):
+                )
+                for statement in _in_context(said, chat):
                     found.setdefault(normalised(statement.text), statement)
         worth = [(_worth(s, chat.names), -i, s) for i, s in enumerate(found.values())]
         best = sorted(worth, key=lambda w: w[:2], reverse=True)
@@ -104,7 +106,9 @@ class StatementQuestions:
     ) -> list[Question]:
         """Closed and open questions about one statement."""
         told, where = told_back(statement), (statement.turn,)
-        subject = _unasked(subjects_of(statement, chat.names, chat.counts), asked)
+        subjects = subjects_of(statement, chat.names, chat.counts)
+        about = subjects_of(statement.after, chat.names, chat.counts) if statement.after else []
+        subject = _unasked([*subjects, *about], asked)
         # Also where a name is swapped for one that the chat doesn't know.
         named = any(name.start == 0 for name in chat.names.find(statement.text))
         forms = _closed_forms(statement, chat.names, named=named)
@@ -115,6 +119,7 @@ class StatementQuestions:
                 "assistant": "Did you advise me about {}?",
             }
             closed[self.phrasings - 1 :] = [whether[statement.role].format(subject)]
+        closed = [_speaking_of(about, question) for question in closed]
         made = [Question(question, "Yes", "yes", where, told) for question in closed]
         names = chat.names if statement.english else None
         swaps = (
@@ -126,6 +131,7 @@ class StatementQuestions:
             other = replace(statement, text=swap.text)
             swapped = _closed_forms(other, chat.names, named=named)
             question = swapped[number % min(len(swapped), max(1, self.phrasings - 1))]
+            question = _speaking_of(about, question)
             made.append(Question(question, "No", "no_same_slot", where, told))
         if subject:
             for question in _open_forms(subject, statement.role, chat):
@@ -185,13 +191,45 @@ class Chat:
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
 
+_LEANING = re.compile(
+    r"(?:he|she|it|they|that|this|these|those|his|her|its|their|both|one)\b|.*\b(?:it|them|him)\b",
+    re.IGNORECASE,
+)
+
+
+def _in_context(said: Iterable[Statement], chat: Chat) -> Iterator[Statement]:
+    """Statements of a turn, those that point at what was said before together with it.
+
+    So do fragments, of which the user leaves away what they are about.
+    """
+    last: Statement | None = None
+    for statement in said:
+        fragment = statement.form == "quote" and statement.role == "user"
+        leans = statement.english and (fragment or bool(_LEANING.match(statement.text)))
+        if leans and last is not None:
+            size = len(f"{last.text}. {statement.text}".encode())
+            yield replace(statement, after=last) if size <= MAX_BYTES else statement
+            continue
+        yield statement
+        if not leans and subjects_of(statement, chat.names, chat.counts):
+            last = statement
+
+
+def _speaking_of(about: Sequence[str], question: str) -> str:
+    """A question about something that was named before it."""
+    if not about:
+        return question
+    return f"Speaking of {about[0]}: {english.uncapitalised(question)}"
+
+
 def _worth(statement: Statement, names: Names) -> float:
     """How much there is to remember in a statement: values, names, words of substance."""
     text = statement.text
     slots = len(find_slots(text, names if statement.english else None))
     worth = 1.5 * min(slots, 4) + 0.4 * min(len(set(content_words(text))), 8)
     first = english.words(text)[:1]
-    worth += (statement.form != "quote") - 1.5 * bool(first and first[0] in _POINTING)
+    pointing = first and first[0] in _POINTING and statement.after is None
+    worth += (statement.form != "quote") - 1.5 * bool(pointing)
     if not statement.english:
         return worth + 1.5
     if statement.role == "user":
@@ -291,8 +329,14 @@ def told_back(statement: Statement) -> str:
     """The statement told to the user: from "I own a bakery" to "You own a bakery".
 
     What can't be put in the second person is quoted: `You said: "..."`. What the assistant said
-    stays in its own voice: "I told you: take a nap."
+    stays in its own voice: "I told you: take a nap." What it can't be understood without stands
+    before it.
     """
+    if statement.after is not None:
+        before, alone = told_back(statement.after), replace(statement, after=None)
+        if statement.role == "assistant":
+            return f"{before} {english.capitalised(statement.text)}."
+        return f"{before} {told_back(alone)}"
     if statement.role == "assistant":
         return f"I told you: {statement.text}."
     if statement.form == "quote" or not statement.english:

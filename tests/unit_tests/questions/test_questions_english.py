@@ -95,6 +95,13 @@ def texts(text: str, role: str = "user", *chat: str) -> list[str]:
          ["My friend Maeve teaches adults", "Maeve did it in 2022"]),
         ("We've eggs (peanuts are fine for me) and 3 carrots",
          ["peanuts are fine for me", "We've eggs and 3 carrots"]),
+        ("I can walk to the harbour and back, it's 17 minutes",
+         ["I can walk to the harbour and back, it's 17 minutes"]),
+        ("My nurse Samira sees me on Monday, should I show her?",
+         ["My nurse Samira sees me on Monday"]),
+        ("Do you think my nurse sees it, or should I show her?", []),
+        ("Left side of the oven runs hot. Left the flat before 4",
+         ["Left side of the oven runs hot", "I left the flat before 4"]),
     ],
 )  # fmt: skip
 def test_statements_of_a_turn(turn: str, statements: list[str]) -> None:

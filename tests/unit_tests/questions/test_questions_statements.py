@@ -13,7 +13,7 @@ from plum_langchain.errors import InvalidInputError, QuestionError
 from plum_langchain.questions import QuestionMaker, StatementQuestions
 from plum_langchain.questions.sentences import MAX_BYTES
 from plum_langchain.questions.statements import MAX_STATEMENTS
-from plum_langchain.session import UNKNOWN_ANSWER, Question, Session, Turn
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Role, Session, Turn
 from plum_langchain.settings import QuestionSettings
 
 ALL = QuestionSettings(max_questions=None)
@@ -194,3 +194,61 @@ def test_any_text_gives_balanced_questions_or_a_clear_error(turns: list[str], se
         return
     check(questions)
     assert questions == maker.make(session(*turns))
+
+
+@pytest.mark.parametrize(
+    ("role", "said", "told", "asked"),
+    [
+        (
+            "user",
+            "The deck oven at the bakery runs hot. It's twelve years old.",
+            "The deck oven at the bakery runs hot. It's twelve years old.",
+            "Speaking of the deck oven: is it twelve years old?",
+        ),
+        (
+            "user",
+            "I have bought a boat. Wooden, built 1961, 7.4 metres.",
+            'You have bought a boat. You said: "Wooden, built 1961, 7.4 metres".',
+            'Speaking of the boat: did I say "Wooden, built 1961, 7.4 metres"?',
+        ),
+        (
+            "user",
+            "My friend Lennart lent me a meter. I keep it in a shed in Limhamn.",
+            "Your friend Lennart lent you a meter. You keep it in a shed in Limhamn.",
+            "Speaking of my friend Lennart: do I keep it in a shed in Limhamn?",
+        ),
+        (
+            "assistant",
+            "Bake the almond tarts on the lower deck. Turn them at 8 minutes.",
+            "I told you: Bake the almond tarts on the lower deck. Turn them at 8 minutes.",
+            "Speaking of the almond tarts: did you advise me to turn them at 8 minutes?",
+        ),
+    ],
+)
+def test_what_points_back_is_told_with_what_it_points_at(
+    role: Role, said: str, told: str, asked: str
+) -> None:
+    questions = StatementQuestions().make(Session("ana", "s", (Turn(role, said),)))
+    (found,) = [q for q in questions if q.question == asked]
+    assert (found.statement, found.answer) == (told, "Yes")
+
+
+def test_what_stands_for_itself_is_told_alone() -> None:
+    said = "My friend Lennart lent me a meter. I live in Malmö near the harbour."
+    statements = {
+        q.statement
+        for q in StatementQuestions().make(Session("bo", "s", (Turn("user", said),)))
+        if q.statement
+    }
+    assert statements == {
+        "Your friend Lennart lent you a meter.",
+        "You live in Malmö near the harbour.",
+    }
+
+
+def test_what_points_back_too_far_is_told_alone() -> None:
+    long = "My friend " + "Lennart and his wife Astrid and " * 5 + "Rolf lent me a meter"
+    questions = StatementQuestions().make(
+        Session("bo", "s", (Turn("user", f"{long}. I keep it in a shed in Limhamn."),))
+    )
+    assert "You keep it in a shed in Limhamn." in {q.statement for q in questions}
