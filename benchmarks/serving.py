@@ -10,18 +10,20 @@ Every measure is taken in turn with those it is compared with, `--rounds` times,
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import shelve, shown, spread
+from common import CHATS, shelve, shown, spread
 
 from plum_langchain import LearningSettings, Plum, ServingSettings, Session, Turn
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.evaluation import machine
+from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.learning.lora import attached, save
 from plum_langchain.models import Engine, ResolvedModel, Sampling, load_model, resolve_model
 
@@ -121,41 +123,53 @@ def _measure(
     }
 
 
+NO_MEMORY = "no memory"
 ASKED = {"for memory": "When is my bakery closed?", "other": "Tell me a story of a bakery."}
 
 
 def _chat_models(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """To the first token of a chat model's reply, of a user with an adapter and without memory."""
-    plum = Plum(
-        home,
-        model=arguments.model,
-        learning=LearningSettings(epochs=1, everyday_per_batch=0, rewordings=0),
-        serving=ServingSettings(device="cpu", dtype=arguments.dtype, merge=True),
-    )
+    """To the first token of a chat model's reply, of a user with an adapter and without memory.
+
+    The message is the first of a chat, or stands behind the ten of one of the example chats.
+    """
+    chosen = ServingSettings(device="cpu", dtype=arguments.dtype, merge=True)
+    quick = LearningSettings(epochs=1, everyday_per_batch=0, rewordings=0)
+    plum = Plum(home, model=arguments.model, learning=quick, serving=chosen)
     told = Turn(role="user", content="My bakery is closed on Mondays. My dog is called Rex.")
     plum.add_session(Session("ana", "monday", (told,)))
     plum.finish("ana", "monday")
     plum.consolidate("ana")
-    models = {memory: plum.chat_model("ana", memory=memory) for memory in ("none", "parametric")}
-    first: dict[str, list[float]] = {}
+    always = Plum(home, model=arguments.model, serving=replace(chosen, scope=None))
+    models = {
+        NO_MEMORY: plum.chat_model("ana", memory="none"),
+        "of a user": plum.chat_model("ana"),
+        "with scope=None": always.chat_model("ana"),
+    }
+    (exam,) = read_exams([CHATS / "bo.jsonl"], max_sessions=1)
+    chats = {
+        "first message": [],
+        "later in a chat": [(turn.role, turn.content) for turn in exam.sessions[0].turns],
+    }
+    kinds = list(itertools.product(ASKED, chats))
+    seconds: dict[str, dict[str, list[float]]] = {}
     for run in range(arguments.rounds + 1):
-        for kind, message in ASKED.items():
-            for memory, model in models.items():
+        for asked, when in kinds:
+            of_kind = seconds.setdefault(f"{asked}, {when}", {name: [] for name in models})
+            for name, model in models.items():
                 started = time.perf_counter()
-                reply = model.invoke(message, max_tokens=1)
-                seconds = time.perf_counter() - started
+                reply = model.invoke([*chats[when], ("user", ASKED[asked])], max_tokens=1)
                 if run:
-                    first.setdefault(f"{kind}, {memory}", []).append(seconds)
-                adapted = memory == "parametric" and kind == "for memory"
+                    of_kind[name].append(time.perf_counter() - started)
+                adapted = model.plum is always or (name == "of a user" and asked == "for memory")
                 assert reply.response_metadata["generation"] == (1 if adapted else None)
-    plum.close()
+    for opened in (plum, always):
+        opened.close()
     return {
         kind: {
-            "none_seconds": spread(first[f"{kind}, none"]),
-            "seconds": spread(first[f"{kind}, parametric"]),
-            "to_none": _ratio(first[f"{kind}, parametric"], first[f"{kind}, none"]),
+            name: {"seconds": spread(found), "to_no_memory": _ratio(found, of_kind[NO_MEMORY])}
+            for name, found in of_kind.items()
         }
-        for kind in ASKED
+        for kind, of_kind in seconds.items()
     }
 
 
@@ -213,11 +227,14 @@ def _table(report: dict[str, Any]) -> str:
             cells = [shown(ratios[k], 2) for k in ("first_token", "tokens_per_second")]
             rows.append("| " + " | ".join([f"{name}, to {other}", *cells, disk, loaded]) + " |")
             disk = loaded = ""
-    rows += ["", "| a chat model, asked | no memory, ms | of a user, ms | to no memory |"]
-    rows.append("| --- | --- | --- | --- |")
-    for kind, times in report["chat_models"].items():
-        seconds = [shown(times[name], 1, 1000) for name in ("none_seconds", "seconds")]
-        rows.append(f"| {kind} | {' | '.join(seconds)} | {shown(times['to_none'], 2)} |")
+    names = list(next(iter(report["chat_models"].values())))
+    rows += ["", "| a chat model's first token, ms | " + " | ".join(names) + " |"]
+    rows.append("| --- |" + " --- |" * len(names))
+    for kind, found in report["chat_models"].items():
+        cells = [shown(found[name]["seconds"], 0, 1000) for name in names]
+        for n, name in enumerate(names[1:], 1):
+            cells[n] += f" ({shown(found[name]['to_no_memory'], 2)})"
+        rows.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
