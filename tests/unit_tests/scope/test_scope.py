@@ -195,6 +195,14 @@ def scope() -> Scope:
     return Scope()
 
 
+PASTED = (
+    "The swift spends most of its life in the air. It eats there, sleeps there, and comes down only "
+    "to breed, under roofs and in holes of old walls. In August it leaves for the south of Africa. "
+    "Young birds that left their nest in July may not touch the ground for two or three years. "
+    "Where walls are mended and roofs are closed they find no place any more."
+)
+
+
 @pytest.mark.parametrize(
     ("said", "asks"),
     [
@@ -204,7 +212,8 @@ def scope() -> Scope:
         ("Is Leeds bigger than York?", False),
         ("The train was late again. I got there at nine. When does my shift begin?", True),
         ("The train was late again. I got there at nine. It was Rui who let me in.", False),
-        ("I had a long day. " * 20 + "What is my sister called?", True),
+        (f"{PASTED}\n\nWhat is my sister called?", True),
+        (f"{PASTED}\n\nWhat is that bird called?", False),
         ("", False),
         ("\ud800", False),
     ],
