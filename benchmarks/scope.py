@@ -35,6 +35,8 @@ TEXT_LENGTHS = (150, 300, 600, 2000)
 """Characters of neutral texts above a message, in turn."""
 
 PUT_TOGETHER = (
+    "asked, then a closing",
+    "other, then a closing",
     "a text, then asked",
     "a text, then other",
     "follow-up to memory",
@@ -114,12 +116,13 @@ def _people(people: list[str]) -> Tried:
                 chat.append({"role": turn.role, "content": turn.content})
                 if turn.role == "user":
                     tried["what people say in chats"].append(list(chat))
-        # After one of their chats, in a classic chain's prompt with it, and below a text.
+        # After one of their chats, in a classic chain's prompt, before thanks, below a text.
         for number, question in enumerate(exam.questions[::4]):
             tried["qa_test, later in a chat"].append([*chat, *_said(question.question)])
             lines = [f"{_SPEAKERS[m['role']]}: {m['content']}" for m in chat]
             prompt = "\n".join([*lines, f"Human: {question.question}", "AI:"])
             tried["qa_test, in a chain's prompt"].append(_said(prompt))
+            tried["qa_test, then thanks"].append(_said(f"{question.question} Thanks a lot!"))
             tried["qa_test, below a text"].append(_said(_below_a_text(number, question.question)))
     return tried
 

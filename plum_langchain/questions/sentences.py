@@ -45,6 +45,21 @@ class Statement:
     after: "Statement | None" = None
 
 
+@dataclass(frozen=True)
+class Clause:
+    """A part of a sentence, and the statement it makes; None if it says too little, or asks."""
+
+    text: str
+    turn: int
+    role: Role
+    statement: Statement | None
+
+    def as_antecedent(self) -> Statement | None:
+        """What the next clause may point back at, though it says too little by itself."""
+        text = english.with_capital_i(_closed(self.text))
+        return Statement(text, self.turn, self.role, "clause") if english.is_clause(text) else None
+
+
 _ABBREVIATED = re.compile(
     r"\b(?:Dr|Mr|Mrs|Ms|Sr|Sra|St|Prof|vs|ca|approx|etc|e\.g|i\.e|p\.m|a\.m|[A-HJ-Z])\.$",
     re.IGNORECASE,
@@ -102,10 +117,13 @@ _REQUEST = re.compile(
 )
 
 
-def statements_of(
+def clauses_of(
     turn: int, role: Role, text: str, names: Names, *, english_chat: bool = True
-) -> Iterator[Statement]:
-    """The statements of a turn, in order: no questions, greetings or fragments of a word or two.
+) -> Iterator[Clause]:
+    """The clauses of a turn, in order, with the statements they make.
+
+    No questions, greetings or fragments of a word or two are statements. A question is a clause
+    without text.
 
     Args:
         turn: Index of the turn in its session.
@@ -116,18 +134,20 @@ def statements_of(
     """
     people: list[str] = []
     for sentence in _sentences(text):
+        if not sentence:
+            yield Clause("", turn, role, None)
+            continue
         if not english.is_english(sentence) and not (english_chat and _may_be_english(sentence)):
             if not english_chat or role == "user":
-                yield from _foreign(turn, role, sentence)
+                for statement in _foreign(turn, role, sentence):
+                    yield Clause(sentence, turn, role, statement)
             continue  # what an assistant translates for the user is no advice
-        for clause in _clauses(sentence, role):
-            meant = _with_subject(clause, people)
-            for name in names.find(clause):
+        for part in _clauses(sentence, role):
+            meant = _with_subject(part, people)
+            for name in names.find(part):
                 if name.kind == "person" and name.text not in people:
                     people.append(name.text)
-            statement = _statement(turn, role, meant)
-            if statement is not None:
-                yield statement
+            yield Clause(meant, turn, role, _statement(turn, role, meant))
 
 
 def as_statement(turn: int, role: Role, sentence: str) -> Statement:
@@ -142,6 +162,7 @@ def as_statement(turn: int, role: Role, sentence: str) -> Statement:
 
 
 def _sentences(text: str) -> Iterator[str]:
+    """What is told, and an empty one where something is asked."""
     text = _MARKUP.sub("\n", text.replace("\r", "\n").replace("’", "'"))
     text = "".join(_plain(c) for c in text)
     pending, made = "", 0
@@ -149,13 +170,14 @@ def _sentences(text: str) -> Iterator[str]:
         pending = f"{pending} {piece}".strip() if pending else piece.strip()
         if not pending or _ABBREVIATED.search(pending[-8:]):
             continue
-        if pending.endswith(_QUESTION_END):
-            pending = _told_before(pending)
-        for part in _in_parts(pending):
+        asked = pending.endswith(_QUESTION_END)
+        for part in _in_parts(_told_before(pending) if asked else pending):
             yield part
             made += 1
             if made >= MAX_SENTENCES_OF_A_TURN:
                 return
+        if asked:
+            yield ""
         pending = ""
     if pending:
         yield from _in_parts(pending)

@@ -8,21 +8,22 @@ its answer away.
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from plum_langchain.errors import InvalidInputError, QuestionError
 from plum_langchain.questions import english
 from plum_langchain.questions.balance import balance
+from plum_langchain.questions.context import in_context, things
 from plum_langchain.questions.keywords import subjects_of, word_counts
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
 from plum_langchain.questions.persons import told_of
-from plum_langchain.questions.sentences import MAX_BYTES, Statement, statements_of
+from plum_langchain.questions.sentences import Statement, clauses_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
-from plum_langchain.session import UNKNOWN_ANSWER, Question, Role, Session
+from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Role, Session
 from plum_langchain.settings import QuestionSettings
 
 MAX_STATEMENTS = 40
@@ -91,11 +92,11 @@ class StatementQuestions:
         found: dict[str, Statement] = {}
         for index, turn in enumerate(session.turns):
             if turn.role == "user" or self.settings.learn_assistant:
-                said = statements_of(
+                said = clauses_of(
                     index, turn.role, turn.content, chat.names, english_chat=chat.english
                 )
-                for statement in _in_context(said, chat):
-                    found.setdefault(normalised(statement.text), statement)
+                for statement in in_context(said, chat.names, chat.counts):
+                    found.setdefault(normalised(told_back(statement)), statement)
         worth = [(_worth(s, chat.names), -i, s) for i, s in enumerate(found.values())]
         best = sorted(worth, key=lambda w: w[:2], reverse=True)
         kept = [w for w in best if w[0] >= _MIN_WORTH] or best[:3]
@@ -106,20 +107,18 @@ class StatementQuestions:
     ) -> list[Question]:
         """Closed and open questions about one statement."""
         told, where = told_back(statement), (statement.turn,)
-        subjects = subjects_of(statement, chat.names, chat.counts)
-        about = subjects_of(statement.after, chat.names, chat.counts) if statement.after else []
-        subject = _unasked([*subjects, *about], asked)
+        subject = _unasked(subjects_of(statement, chat.names, chat.counts), asked)
+        about = _about_what(statement.after, chat)
         # Also where a name is swapped for one that the chat doesn't know.
         named = any(name.start == 0 for name in chat.names.find(statement.text))
-        forms = _closed_forms(statement, chat.names, named=named)
-        closed = forms[: self.phrasings]
+        closed = _closed_forms(statement, chat.names, named=named)[: self.phrasings]
+        closed = [_speaking_of(about, question) for question in closed]
         if subject and self.phrasings > 1:
             whether = {
                 "user": "Did I tell you about {}?",
                 "assistant": "Did you advise me about {}?",
             }
             closed[self.phrasings - 1 :] = [whether[statement.role].format(subject)]
-        closed = [_speaking_of(about, question) for question in closed]
         made = [Question(question, "Yes", "yes", where, told) for question in closed]
         names = chat.names if statement.english else None
         swaps = (
@@ -168,6 +167,11 @@ class StatementQuestions:
                 Question(question, UNKNOWN_ANSWER, "open_unknown")
                 for question in _open_forms(topic.about, role, chat)
             ]
+        # Else what a question speaks of first would mostly be what Yes follows.
+        openings = _openings(made, "yes")[len(_openings(made, "no_same_slot")) :]
+        for number, opening in enumerate(openings[:closed_wanted]):
+            asked = opening + english.uncapitalised(closed[number].question)
+            closed[number] = replace(closed[number], question=asked)
         return closed[:closed_wanted] + opened[:open_wanted]
 
 
@@ -191,35 +195,26 @@ class Chat:
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
 
-_LEANING = re.compile(
-    r"(?:he|she|it|they|that|this|these|those|his|her|its|their|both|one)\b|.*\b(?:it|them|him)\b",
-    re.IGNORECASE,
-)
+_SPEAKING_OF = re.compile(r"Speaking of .*?: ")
 
 
-def _in_context(said: Iterable[Statement], chat: Chat) -> Iterator[Statement]:
-    """Statements of a turn, those that point at what was said before together with it.
-
-    So do fragments, of which the user leaves away what they are about.
-    """
-    last: Statement | None = None
-    for statement in said:
-        fragment = statement.form == "quote" and statement.role == "user"
-        leans = statement.english and (fragment or bool(_LEANING.match(statement.text)))
-        if leans and last is not None:
-            size = len(f"{last.text}. {statement.text}".encode())
-            yield replace(statement, after=last) if size <= MAX_BYTES else statement
-            continue
-        yield statement
-        if not leans and subjects_of(statement, chat.names, chat.counts):
-            last = statement
+def _openings(questions: Sequence[Question], kind: Kind) -> list[str]:
+    """How those of a kind begin that speak of something first."""
+    found = (_SPEAKING_OF.match(q.question) for q in questions if q.kind == kind)
+    return [opening.group() for opening in found if opening]
 
 
-def _speaking_of(about: Sequence[str], question: str) -> str:
+def _about_what(statement: Statement | None, chat: Chat) -> str | None:
+    """What a statement that others point back at is about; a person only if nothing else."""
+    if statement is None:
+        return None
+    named = things(statement, chat.names, chat.counts)
+    return (named or subjects_of(statement, chat.names, chat.counts))[0]
+
+
+def _speaking_of(about: str | None, question: str) -> str:
     """A question about something that was named before it."""
-    if not about:
-        return question
-    return f"Speaking of {about[0]}: {english.uncapitalised(question)}"
+    return f"Speaking of {about}: {english.uncapitalised(question)}" if about else question
 
 
 def _worth(statement: Statement, names: Names) -> float:

@@ -33,6 +33,24 @@ _SEAMS = (" ", "\n", "\n\n")
 
 _OPENERS = ("Ok, ", "Haha, ", "Good news: ", "So, ", "By the way, ", "Yes. ", "Hmm, ", "Well, ")
 
+_CLOSINGS = (
+    "Thanks!",
+    "Thank you.",
+    "Thanks in advance!",
+    "Many thanks.",
+    "Please.",
+    "Cheers!",
+    "I forgot.",
+    "I can't remember.",
+    "Sorry to ask.",
+    "It's urgent.",
+    "I need it for a form.",
+    "My wife wants to know.",
+    "I was just wondering.",
+    "No hurry.",
+    ":)",
+)
+
 _REPLIES = (
     "I see.",
     "That sounds good.",
@@ -132,6 +150,8 @@ class _Maker:
             yield f"facts, then {kind}", asks, _alone(talks)
             pasted = (self._text() + self._rng.choice(_SEAMS) + last() for _ in range(_TALKS))
             yield f"a text, then {kind}", asks, _alone(pasted)
+            closed = (f"{last()} {self._rng.choice(_CLOSINGS)}" for _ in range(_TALKS))
+            yield f"{kind}, then a closing", asks, _alone(closed)
 
     def _talk(self, facts: int, last: str = "") -> str:
         """What somebody says of themselves, and what they ask then, in one message."""

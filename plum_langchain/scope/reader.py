@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from plum_langchain.errors import ModelNotFoundError
 from plum_langchain.journal.database import storable
 from plum_langchain.models.load import LoadedModel, load_encoder
-from plum_langchain.models.resolve import EMBEDDING_MODEL, ResolvedModel, resolve_model
+from plum_langchain.models.resolve import (
+    EMBEDDING_MODEL,
+    PACKAGED,
+    ResolvedModel,
+    resolve_model,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +23,10 @@ put. Measured: docs/experiments.md, "A reader of its own"."""
 
 REMEDY = "use ServingSettings(scope=None), with which the adapter answers everything"
 
+_INSTALL = PACKAGED[EMBEDDING_MODEL].install
+
 _TOKENS = 256
-"""Of a text, the last so many; the encoder was trained on no more."""
+"""Of a text, the last so many; the encoder is meant for no more."""
 
 
 class Reader:
@@ -31,6 +38,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._resolved: ResolvedModel | None = None
         self._loaded: LoadedModel | None = None
 
@@ -50,7 +58,8 @@ class Reader:
             texts: n of them, of T tokens at most; a lone surrogate is read as U+FFFD.
 
         Returns:
-            (n, T, D), and which of the tokens there are, (n, T).
+            (n, T, D), the states of `LAYERS` one behind the other, so that D is 768; and which of
+            the tokens there are, (n, T).
 
         Raises:
             ModelNotFoundError: the weights are nowhere to be found, or can't be read.
@@ -65,13 +74,18 @@ class Reader:
             max_length=_TOKENS,
             return_tensors="pt",
         )
-        with torch.inference_mode():
+        # One at a time: before 5.2, transformers meanwhile puts a forward of its own into layers.
+        with self._reading, torch.inference_mode():
             states = loaded.model(**inputs, output_hidden_states=True).hidden_states
             found = torch.cat([states[layer] for layer in LAYERS], -1)
         return found, inputs["attention_mask"].bool()
 
     def together(self, texts: Sequence[str]) -> str:
-        """Several texts as one, with what the encoder has between texts."""
+        """Several texts as one, with what the encoder has between texts.
+
+        Raises:
+            ModelNotFoundError: the weights are nowhere to be found, or can't be read.
+        """
         return f" {self._encoder().tokenizer.sep_token} ".join(texts)
 
     def _found(self) -> ResolvedModel:
@@ -80,19 +94,26 @@ class Reader:
                 try:
                     self._resolved = resolve_model(EMBEDDING_MODEL)
                 except ModelNotFoundError as error:
-                    raise ModelNotFoundError(
-                        f"{error}. It reads which messages ask for what the user told; to do "
-                        f"without, {REMEDY}"
-                    ) from error
+                    raise _without(error) from error
             return self._resolved
 
     def _encoder(self) -> LoadedModel:
         resolved = self._found()
         with self._lock:
             if self._loaded is None:
-                loaded = load_encoder(resolved, dtype="auto")
+                try:
+                    loaded = load_encoder(resolved, dtype="auto")
+                except ModelNotFoundError as error:
+                    raise _without(error) from error
                 loaded.model.encoder.layer = loaded.model.encoder.layer[: max(LAYERS)]
                 loaded.model.pooler = None
                 loaded.tokenizer.truncation_side = "left"  # what is asked stands at the end
                 self._loaded = loaded
             return self._loaded
+
+
+def _without(error: ModelNotFoundError) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"which messages ask for what the user told can't be read: {error}. To have what reads "
+        f"them, {_INSTALL}; to do without, {REMEDY}"
+    )

@@ -34,7 +34,10 @@ _CHARACTERS = 200
 """Of each message, as many whole sentences from the end: what is told or pasted before a question
 would hide it."""
 
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?…])\s+|\s*\n\s*")
+_LOOKED_AT = 10 * _CHARACTERS
+"""Of a message, the last so many are cut into sentences at all."""
+
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?…])\s+|\n")
 
 _CUE = re.compile(r"\n(?:AI|Assistant|Answer):\s*\Z")
 _SAID = re.compile(r"(?:^|\n)(?:Human|User|Question): ")
@@ -63,7 +66,7 @@ class Scope:
         0 without a message of the user. System messages play no part.
 
         Raises:
-            ModelNotFoundError: the reader's weights are nowhere to be found.
+            ModelNotFoundError: the reader's weights are nowhere to be found, or can't be read.
             CacheError: what was fitted can't be kept, or can't be read.
             DivergedError: what the reader makes of the chat are no numbers.
         """
@@ -82,13 +85,21 @@ class Scope:
 
     @property
     def name(self) -> str:
-        """Of what is fitted: which weights read, and which chats it was fitted on."""
+        """Of what is fitted: which weights read, and which chats it was fitted on.
+
+        Raises:
+            ModelNotFoundError: the reader's weights are nowhere to be found.
+        """
         from plum_langchain.scope.examples import source
 
         return derived_name(self._reader.fingerprint, source() + facts_file(), ".safetensors")
 
     def fit_once(self, path: Path) -> None:
-        """Fit on what comes with the package, and keep it as a file."""
+        """Fit on what comes with the package, and keep it as a file.
+
+        Raises:
+            ModelNotFoundError: the reader's weights are nowhere to be found, or can't be read.
+        """
         from plum_langchain.scope.examples import examples, shipped_messages
 
         shown = examples(shipped_pairs(), *shipped_messages())
@@ -119,7 +130,7 @@ def fitted(reader: Reader, shown: "Sequence[Example]", *, seed: int = 0) -> "Rea
     """A readout from what the reader makes of these chats.
 
     Raises:
-        ModelNotFoundError: the reader's weights are nowhere to be found.
+        ModelNotFoundError: the reader's weights are nowhere to be found, or can't be read.
     """
     import torch
 
@@ -165,8 +176,8 @@ def end_of(messages: Sequence[Message]) -> list[Message]:
 def _end(text: str) -> str:
     """Whole sentences from the end; of a longer one, its end."""
     kept = ""
-    for sentence in reversed(_SENTENCE_ENDS.split(text.strip())):
-        longer = f"{sentence} {kept}".strip()
+    for sentence in reversed(_SENTENCE_ENDS.split(text.strip()[-_LOOKED_AT:])):
+        longer = f"{sentence.strip()} {kept}".strip()
         if kept and len(longer) > _CHARACTERS:
             break
         kept = longer

