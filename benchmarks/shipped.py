@@ -3,10 +3,10 @@
     python benchmarks/shipped.py
 
 That is the judge (`plum_langchain/verdicts/judges`, five minutes), what tells messages that ask for
-memory from others (`plum_langchain/scope/readouts`, two minutes), and the base model's replies to
-the everyday prompts (`plum_langchain/consolidation/everyday`). Name some of them (judge, readout,
-everyday) to leave the others as they are. For other models, and whenever these don't fit any more,
-they are worked out at first use and kept in the user's cache.
+memory from others whatever the model is (`plum_langchain/scope/readouts`, a minute), and the base
+model's replies to the everyday prompts (`plum_langchain/consolidation/everyday`). Name some of them
+(judge, readout, everyday) to leave the others as they are. For other models, and whenever these
+don't fit any more, they are worked out at first use and kept in the user's cache.
 """
 
 import argparse

@@ -72,6 +72,8 @@ class ChatPlum(Serving, BaseChatModel):
     Raises (on a call):
         MissingUserError: no user is named and the memory needs one.
         InvalidInputError: a message that is not text, or of a role chats don't have.
+        PlumError: whatever else keeps it from replying (`Serving.request`); the message says what
+            was found and what to do.
     """
 
     @property

@@ -36,6 +36,8 @@ class PlumLLM(Serving, BaseLLM):
 
     Raises (on a call):
         MissingUserError: no user is named and the memory needs one.
+        PlumError: whatever else keeps it from replying (`Serving.request`); the message says what
+            was found and what to do.
     """
 
     @property

@@ -83,8 +83,7 @@ class Serving(BaseModel):
         """The whole reply to these messages, and the request that was made of them.
 
         Raises:
-            MissingUserError, InvalidInputError: as `request`.
-            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            PlumError: as `request` and `Engine.chat`.
         """
         request, engine = self.request(messages, stop, **call), self.plum.engine
         try:

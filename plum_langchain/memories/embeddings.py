@@ -25,6 +25,9 @@ class LocalEmbeddings(Embeddings):
         """One vector of 384 floats per text (for the default model).
 
         A lone surrogate is read as U+FFFD, as the journal keeps it: tokenizers refuse it.
+
+        Raises:
+            ModelNotFoundError: the weights are nowhere to be found, or can't be read.
         """
         import torch
 
@@ -49,7 +52,11 @@ class LocalEmbeddings(Embeddings):
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
-        """One vector for one text."""
+        """One vector for one text.
+
+        Raises:
+            ModelNotFoundError: the weights are nowhere to be found, or can't be read.
+        """
         return self.embed_documents([text])[0]
 
     def _load(self) -> LoadedModel:

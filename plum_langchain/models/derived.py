@@ -1,4 +1,4 @@
-"""What is worked out once for a base model: shipped with the package, or kept in the user's cache.
+"""What is worked out once for a model: shipped with the package, or kept in the user's cache.
 
 It depends on the model's weights and on what it was worked out from, so its name holds both:
 another model's, or an older version's, is never taken for it.
@@ -20,7 +20,7 @@ def derived_name(fingerprint: str, source: bytes, suffix: str) -> str:
     """A file's name.
 
     Args:
-        fingerprint: Of the base model.
+        fingerprint: Of the model.
         source: What else it was worked out from.
         suffix: With its dot.
     """

@@ -1,4 +1,4 @@
-"""A base model into memory, on a device and in a dtype chosen sensibly."""
+"""A base model or an encoder into memory, on a device and in a dtype chosen sensibly."""
 
 import sys
 import threading
@@ -25,7 +25,7 @@ leave each other's behind."""
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A base model with its tokenizer, in eval mode and frozen."""
+    """A base model or an encoder with its tokenizer, in eval mode and frozen."""
 
     resolved: ResolvedModel
     model: Any

@@ -278,11 +278,11 @@ def test_what_points_back_too_far_is_told_alone() -> None:
             {"Your oven is twelve years old.", "He lives in Leeds with two dogs."},
         ),
         (
-            "I live in Malmö. This Friday we play at the Dome. Grandma's recipe has 300 g of butter.",
+            "I live in Malmö. This Friday we play at the Dome. Dad hates cinnamon and butter.",
             {
                 "You live in Malmö.",
                 "This Friday you play at the Dome.",
-                'You said: "Grandma\'s recipe has 300 g of butter".',
+                'You said: "Dad hates cinnamon and butter".',
             },
         ),
     ],
