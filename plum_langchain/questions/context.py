@@ -10,15 +10,16 @@ from plum_langchain.questions.names import Names
 from plum_langchain.questions.sentences import MAX_BYTES, Clause, Statement
 from plum_langchain.questions.text import words_of
 
-_HE_OR_SHE = re.compile(r"(?:he|she)\b", re.IGNORECASE)
-_IT = re.compile(
+_OPENS_WITH_HE = re.compile(r"(?:he|she)\b", re.IGNORECASE)
+# Also "his" and "her": whose something is, is said of whatever was named.
+_OPENS_WITH_IT = re.compile(
     r"(?:it|they)(?:'\w+)?\s|(?:this|that|these|those)(?:'s\s|'re\s|\s+(?:is|are|was|were|has|have)\b)"
     r"|(?:his|her|its|their)\s",
     re.IGNORECASE,
 )
 # "I bought it in Braga" and, as advice, "Turn them at 8", but not "I told my brother it rains".
-_OBJECT = re.compile(r"(?:i|we)(?:'\w+)?\s+(?:[\w']+\s+){1,2}?(?:it|them)\b", re.IGNORECASE)
-_ITS_OBJECT = re.compile(r"(?:don't\s+|never\s+)?\w+\s+(?:it|them)\b", re.IGNORECASE)
+_HAS_IT = re.compile(r"(?:i|we)(?:'\w+)?\s+(?:[\w']+\s+){1,2}?(?:it|them)\b", re.IGNORECASE)
+_DOES_IT = re.compile(r"(?:don't\s+|never\s+)?\w+\s+(?:it|them)\b", re.IGNORECASE)
 _FINITE = frozenset(lexicon.THIRD) | lexicon.AUXILIARIES
 _SUBJECTS = frozenset(("i", "we", "you", "he", "she", "it", "they", "there"))
 _FRAGMENT = 12
@@ -66,10 +67,13 @@ def _leaning(statement: Statement) -> bool:
     if not statement.english:
         return False
     text = statement.text
-    if statement.form == "advice" and _ITS_OBJECT.match(text):
+    if statement.form == "advice" and _DOES_IT.match(text):
         return True
     return bool(
-        _HE_OR_SHE.match(text) or _IT.match(text) or _OBJECT.match(text) or _is_rest(statement)
+        _OPENS_WITH_HE.match(text)
+        or _OPENS_WITH_IT.match(text)
+        or _HAS_IT.match(text)
+        or _is_rest(statement)
     )
 
 
@@ -96,7 +100,7 @@ def _named(
 def _fits(statement: Statement, before: Statement, names: Names, counts: Mapping[str, int]) -> bool:
     if len(f"{before.text}. {statement.text}".encode()) > MAX_BYTES:
         return False
-    if _HE_OR_SHE.match(statement.text):
+    if _OPENS_WITH_HE.match(statement.text):
         cued = lexicon.PERSON_CUES.intersection(words_of(before.text))
         return bool(cued or any(name.kind == "person" for name in names.find(before.text)))
     return bool(things(before, names, counts))

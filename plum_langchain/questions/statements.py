@@ -195,12 +195,13 @@ class Chat:
         self.english = english.is_english(" ".join(text[:2_000] for text in texts)[:20_000])
 
 
-_SPEAKING_OF = re.compile(r"Speaking of .*?: ")
+_SPEAKING_OF = "Speaking of {}: "
+_OPENING = re.compile(_SPEAKING_OF.format(".*?"))
 
 
 def _openings(questions: Sequence[Question], kind: Kind) -> list[str]:
     """How those of a kind begin that speak of something first."""
-    found = (_SPEAKING_OF.match(q.question) for q in questions if q.kind == kind)
+    found = (_OPENING.match(q.question) for q in questions if q.kind == kind)
     return [opening.group() for opening in found if opening]
 
 
@@ -214,7 +215,7 @@ def _about_what(statement: Statement | None, chat: Chat) -> str | None:
 
 def _speaking_of(about: str | None, question: str) -> str:
     """A question about something that was named before it."""
-    return f"Speaking of {about}: {english.uncapitalised(question)}" if about else question
+    return _SPEAKING_OF.format(about) + english.uncapitalised(question) if about else question
 
 
 def _worth(statement: Statement, names: Names) -> float:
