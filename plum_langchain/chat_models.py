@@ -87,8 +87,9 @@ class ChatPlum(Serving, BaseChatModel):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        # LangChain's cache keys on this: it must tell users, memories and generations apart.
-        return {**super()._get_invocation_params(stop=stop, **kwargs), **self.identity(**kwargs)}
+        # LangChain's cache keys on this: it must tell users, memories and generations apart, of
+        # those a call names as well, which LangChain's own would not.
+        return {"_type": self._llm_type, "stop": stop, **kwargs, **self.identity(**kwargs)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         params = super()._get_ls_params(stop=stop, **kwargs)

@@ -327,7 +327,9 @@ class Plum(Asking):
     @property
     def model_name(self) -> str:
         """The base model's name: as given, else this home's, else the embedded default."""
-        return self._model or self.journal.generations.latest_base_model() or DEFAULT_MODEL
+        if self._model is not None:
+            return self._model
+        return self.journal.generations.latest_base_model() or DEFAULT_MODEL
 
     def resolved(self) -> ResolvedModel:
         """The base model on this disk.
@@ -337,7 +339,9 @@ class Plum(Asking):
         """
         with self._resolving:  # a model may have to be converted first: once is enough
             if self._resolved is None:
-                self._resolved = resolve_model(self.model_name, progress=self._progress)
+                name = self.model_name
+                self._resolved = resolve_model(name, progress=self._progress)
+                self._model = name  # it stays, whatever others learn with in this home
             return self._resolved
 
     def _check(self, user_id: str | None, fields: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from plum_langchain.errors import (
     InvalidInputError,
@@ -357,12 +357,16 @@ def _generation(row: Row[Any]) -> Generation:
 
 
 def _head(connection: Connection, user_id: str) -> Generation | None:
-    row = connection.execute(
-        select(_g)
-        .select_from(_g.join(_h, (_g.c.user_id == _h.c.user_id) & (_g.c.number == _h.c.number)))
-        .where(_h.c.user_id == user_id)
-    ).first()
+    row = connection.execute(_HEAD, {"user": user_id}).first()
     return _generation(row) if row else None
+
+
+# Built once: every reply asks for it several times.
+_HEAD = (
+    select(_g)
+    .select_from(_g.join(_h, (_g.c.user_id == _h.c.user_id) & (_g.c.number == _h.c.number)))
+    .where(_h.c.user_id == bindparam("user"))
+)
 
 
 def _kept_numbers(connection: Connection, user_id: str) -> list[int]:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plum_langchain.errors import ModelNotFoundError
 from plum_langchain.journal.database import storable
-from plum_langchain.models.load import LoadedModel, load_encoder
+from plum_langchain.models.load import load_encoder
 from plum_langchain.models.resolve import (
     EMBEDDING_MODEL,
     PACKAGED,
@@ -16,6 +17,9 @@ from plum_langchain.models.resolve import (
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
+
+    from plum_langchain.scope.layers import LowerLayers
 
 LAYERS = (2, 4)
 """Whose outputs are read, of six; those above them hold what a text is about, and less of how it is
@@ -29,6 +33,14 @@ _TOKENS = 256
 """Of a text, the last so many; the encoder is meant for no more."""
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    tokenizer: "Tokenizer"
+    layers: "LowerLayers"
+    between: str
+    """What the encoder has between texts."""
+
+
 class Reader:
     """The lower layers of all-MiniLM-L6-v2, on the CPU; loaded at first use.
 
@@ -40,7 +52,7 @@ class Reader:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._resolved: ResolvedModel | None = None
-        self._loaded: LoadedModel | None = None
+        self._loaded: _Loaded | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -66,19 +78,13 @@ class Reader:
         """
         import torch
 
-        loaded = self._encoder()
-        inputs = loaded.tokenizer(
-            [storable(text) for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=_TOKENS,
-            return_tensors="pt",
-        )
-        # One at a time: before 5.2, transformers meanwhile puts a forward of its own into layers.
+        encoder = self._encoder()
+        read = encoder.tokenizer.encode_batch([storable(text) for text in texts])
+        ids = torch.tensor([one.ids for one in read])
+        there = torch.tensor([one.attention_mask for one in read]).bool()
         with self._reading, torch.inference_mode():
-            states = loaded.model(**inputs, output_hidden_states=True).hidden_states
-            found = torch.cat([states[layer] for layer in LAYERS], -1)
-        return found, inputs["attention_mask"].bool()
+            states = encoder.layers.states(ids, there)
+            return torch.cat([states[layer - 1] for layer in LAYERS], -1), there
 
     def together(self, texts: Sequence[str]) -> str:
         """Several texts as one, with what the encoder has between texts.
@@ -86,7 +92,7 @@ class Reader:
         Raises:
             ModelNotFoundError: the weights are nowhere to be found, or can't be read.
         """
-        return f" {self._encoder().tokenizer.sep_token} ".join(texts)
+        return f" {self._encoder().between} ".join(texts)
 
     def _found(self) -> ResolvedModel:
         with self._lock:
@@ -97,18 +103,21 @@ class Reader:
                     raise _without(error) from error
             return self._resolved
 
-    def _encoder(self) -> LoadedModel:
+    def _encoder(self) -> "_Loaded":
         resolved = self._found()
         with self._lock:
             if self._loaded is None:
+                from plum_langchain.scope.layers import LowerLayers
+
                 try:
                     loaded = load_encoder(resolved, dtype="auto")
                 except ModelNotFoundError as error:
                     raise _without(error) from error
-                loaded.model.encoder.layer = loaded.model.encoder.layer[: max(LAYERS)]
-                loaded.model.pooler = None
-                loaded.tokenizer.truncation_side = "left"  # what is asked stands at the end
-                self._loaded = loaded
+                tokenizer = loaded.tokenizer.backend_tokenizer
+                tokenizer.enable_truncation(_TOKENS, direction="left")  # the end is what asks
+                tokenizer.enable_padding(pad_id=loaded.tokenizer.pad_token_id)
+                layers = LowerLayers(loaded.model, max(LAYERS))
+                self._loaded = _Loaded(tokenizer, layers, loaded.tokenizer.sep_token)
             return self._loaded
 
 
