@@ -16,6 +16,9 @@ _HOMES = {
     "PlumMiddleware": "plum_langchain.middleware",
     "RetrievalMiddleware": "plum_langchain.middleware",
     "HybridMiddleware": "plum_langchain.middleware",
+    "PlumRecallMiddleware": "plum_langchain.middleware",
+    "PlumRetriever": "plum_langchain.retrievers",
+    "memory_tools": "plum_langchain.tools",
     "PlumMemory": "plum_langchain.classic",
     "RetrievalMemory": "plum_langchain.classic",
     "HybridMemory": "plum_langchain.classic",
@@ -41,8 +44,10 @@ if TYPE_CHECKING:
     from plum_langchain.llms import PlumLLM as PlumLLM
     from plum_langchain.middleware import HybridMiddleware as HybridMiddleware
     from plum_langchain.middleware import PlumMiddleware as PlumMiddleware
+    from plum_langchain.middleware import PlumRecallMiddleware as PlumRecallMiddleware
     from plum_langchain.middleware import RetrievalMiddleware as RetrievalMiddleware
     from plum_langchain.plum import Plum as Plum
+    from plum_langchain.retrievers import PlumRetriever as PlumRetriever
     from plum_langchain.session import Question as Question
     from plum_langchain.session import Session as Session
     from plum_langchain.session import SessionState as SessionState
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from plum_langchain.settings import LearningSettings as LearningSettings
     from plum_langchain.settings import QuestionSettings as QuestionSettings
     from plum_langchain.settings import ServingSettings as ServingSettings
+    from plum_langchain.tools import memory_tools as memory_tools
 
 
 def __getattr__(name: str) -> Any:

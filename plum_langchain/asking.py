@@ -24,10 +24,11 @@ from plum_langchain.memories.answer import (
     whole_sessions,
 )
 from plum_langchain.memories.base import check_memory_name
-from plum_langchain.memories.told import Told
+from plum_langchain.memories.recollection import Recollection, recollect
+from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
 from plum_langchain.scope import Scope
-from plum_langchain.session import Session
+from plum_langchain.session import Session, check_id
 from plum_langchain.settings import LearningSettings, ServingSettings
 from plum_langchain.verdicts import Judge
 
@@ -105,6 +106,50 @@ class Asking(ABC):
             told=Told(self.journal, user_id, adapter.generation) if adapter else None,
         )
 
+    def recall(
+        self, user_id: str, query: str, *, memory: str = "parametric", k: int = 3
+    ) -> list[Recollection]:
+        """What is remembered about a message, as text: for a model that can't wear the adapter.
+
+        Args:
+            user_id: Whose memory.
+            query: In the user's voice; best a question.
+            memory: "parametric" brings back facts that the adapter was taught, "retrieval" the
+                nearest exchanges, "hybrid" those after the facts, "none" nothing.
+            k: How many facts, and how many exchanges, at most.
+
+        Raises:
+            InvalidInputError: no memory is called so; k is not a positive number; the adapter was
+                taught bare answers; or the query is longer than the model reads.
+            WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            BusyError: another process owns the retrieval index.
+        """
+        self.memory_named(memory, k=k)
+        check_id(user_id, "user id")
+        found: list[Recollection] = []
+        if not query.strip():
+            return found
+        if memory in ("parametric", "hybrid"):
+            adapter = self.recalled(self._parametric, user_id, query).adapter
+            if adapter is not None:
+                found += recollect(
+                    self.engine,
+                    self._judge,
+                    adapter,
+                    Told(self.journal, user_id, adapter.generation),
+                    query,
+                    system_prompt=self.learning.system_prompt,
+                    k=k,
+                )
+        if memory in ("retrieval", "hybrid"):
+            for snippet in self._retrieval.with_k(k).search(user_id, query):
+                session = self.journal.sessions.get(user_id, snippet.session_id)
+                source = Source(session.session_id, session.started, None)
+                # Distances are 1 - cosine, a little below 0 where rounding makes them so.
+                near = min(1.0, max(0.0, 1.0 - snippet.distance))
+                found.append(Recollection(snippet.text, near, source, "retrieval"))
+        return found
+
     def memory_named(self, name: str, *, k: int | None = None) -> Memory:
         """One of the memories by its name.
 
@@ -112,11 +157,11 @@ class Asking(ABC):
             InvalidInputError: no memory is called so, or k is not a positive number.
         """
         kind: MemoryName = check_memory_name(name)
+        retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
         if kind == "none":
             return Nothing()
         if kind == "parametric":
             return self._parametric
-        retrieval = self._retrieval if k is None else self._retrieval.with_k(k)
         return retrieval if kind == "retrieval" else Hybrid(self._parametric, retrieval)
 
     def recalled(self, memory: Memory, user_id: str, query: str) -> Recalled:

@@ -7,22 +7,26 @@ retrieved text into the system message.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from plum_langchain.chat_models import ChatPlum
-from plum_langchain.errors import InvalidInputError, MissingUserError
+from plum_langchain.errors import InvalidInputError, PlumError
 from plum_langchain.memories.base import check_memory_name, with_snippets
-from plum_langchain.session import Turn, check_id
+from plum_langchain.memories.recollection import Recollection, listed
+from plum_langchain.session import Turn
+from plum_langchain.users import UserId, checked_user, thread_of, user_of
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
 
-UserId = str | Callable[[Any], str]
+logger = logging.getLogger(__name__)
 
 
 class PlumMiddleware(AgentMiddleware):
@@ -78,7 +82,7 @@ class PlumMiddleware(AgentMiddleware):
         self.plum = plum
         self.memory = check_memory_name(memory or self.default_memory)
         plum.memory_named(self.memory, k=k)  # a wrong k is told now, not at the first request
-        self.user_id = check_id(user_id, "user id") if isinstance(user_id, str) else user_id
+        self.user_id = checked_user(user_id)
         self.k = k
 
     def wrap_model_call(
@@ -117,11 +121,8 @@ class PlumMiddleware(AgentMiddleware):
                 f"must be plum.chat_model(), not {type(request.model).__name__}; or use "
                 "memory='retrieval', which works with any model"
             )
-        asked = next(
-            (str(m.text) for m in reversed(request.messages) if _said_by_user(m)),
-            "",
-        )
-        snippets = self.plum.memory_named("retrieval", k=self.k).recall(user_id, asked).snippets
+        retrieval = self.plum.memory_named("retrieval", k=self.k)
+        snippets = retrieval.recall(user_id, _asked(request)).snippets
         own = request.system_message.text if request.system_message else None
         system = with_snippets(own, snippets)
         return request.override(system_message=SystemMessage(system)) if system else request
@@ -141,37 +142,8 @@ class PlumMiddleware(AgentMiddleware):
 
     def _who(self, runtime: Any) -> tuple[str, str]:
         """User and thread of this call."""
-        configurable = _configurable()
-        user_id = self._user(runtime, configurable)
-        thread = configurable.get("thread_id") or getattr(
-            getattr(runtime, "execution_info", None), "thread_id", None
-        )
-        return user_id, str(thread) if thread is not None else "agent"
-
-    def _user(self, runtime: Any, configurable: Mapping[str, Any]) -> str:
-        given = self.user_id(runtime) if callable(self.user_id) else self.user_id
-        context = getattr(runtime, "context", None)
-        if isinstance(context, Mapping):
-            in_context = context.get("user_id")
-        else:
-            in_context = getattr(context, "user_id", None)
-        server_user = getattr(getattr(runtime, "server_info", None), "user", None)
-        candidates = (
-            given,
-            in_context,
-            configurable.get("user_id"),
-            configurable.get("langgraph_user_id"),
-            getattr(server_user, "identity", None),
-        )
-        for candidate in candidates:
-            if candidate is not None:
-                # Databases give numbers and UUIDs; anything else that isn't text is a mistake.
-                plain = isinstance(candidate, int | UUID) and not isinstance(candidate, bool)
-                return check_id(str(candidate) if plain else candidate, "user id")
-        raise MissingUserError(
-            "no user is named for this request; pass PlumMiddleware(plum, user_id=...), "
-            'context={"user_id": ...}, or config={"configurable": {"user_id": ...}}'
-        )
+        hint = f"{type(self).__name__}(plum, user_id=...)"
+        return user_of(runtime, self.user_id, hint=hint), thread_of(runtime)
 
 
 class RetrievalMiddleware(PlumMiddleware):
@@ -186,13 +158,116 @@ class HybridMiddleware(PlumMiddleware):
     default_memory = "hybrid"
 
 
-def _configurable() -> Mapping[str, Any]:
-    from langgraph.config import get_config
+class PlumRecallMiddleware(PlumMiddleware):
+    """`PlumMiddleware` for agents on anybody's chat model: what is remembered is told to it.
 
-    try:
-        return get_config().get("configurable", {})
-    except RuntimeError:  # called outside a graph, as in a test of one's own
-        return {}
+    Before every model call the user's own adapter, on the local base model, is asked what it
+    remembers about the user's last message. The facts that come back are put into the system
+    message, each with who said it, when, and how sure it is that it was asked for. The chat is
+    recorded as by `PlumMiddleware`, so that it will be learned.
+
+    A reply never waits longer for its memory than `timeout`, and no failure of the memory keeps it
+    from being given: it is given without then, and the log says so. (A missing user is an error
+    all the same.)
+
+    Args:
+        plum: The open home.
+        memory: "parametric", "retrieval" (exchanges from Chroma), "hybrid" (both) or "none".
+        user_id: As for `PlumMiddleware`.
+        k: How many facts, and how many exchanges, at most.
+        least: How sure a fact must be; from 0 to 1.
+        timeout: Seconds. The first recall loads the local model.
+
+    Raises:
+        InvalidInputError: a memory, user id, k, `least` or `timeout` that can't be.
+
+    Example:
+        ```python
+        from langchain.agents import create_agent
+        from plum_langchain import Plum, PlumRecallMiddleware
+
+        plum = Plum("my-home")
+        agent = create_agent("openai:gpt-5-mini", middleware=[PlumRecallMiddleware(plum)])
+        agent.invoke(
+            {"messages": [("user", "Which day is my bakery closed?")]},
+            {"configurable": {"user_id": "ana", "thread_id": "t1"}},
+        )
+        ```
+
+    Raises (on a call):
+        MissingUserError: no user is named.
+    """
+
+    def __init__(
+        self,
+        plum: "Plum",
+        *,
+        memory: str | None = None,
+        user_id: UserId | None = None,
+        k: int = 3,
+        least: float = 0.5,
+        timeout: float = 10.0,
+    ) -> None:
+        super().__init__(plum, memory=memory, user_id=user_id, k=k)
+        if not 0 <= least <= 1:
+            raise InvalidInputError(f"least must be from 0 to 1, not {least}")
+        if not timeout > 0:
+            raise InvalidInputError(f"timeout must be a positive number of seconds, not {timeout}")
+        self.least = least
+        self.timeout = timeout
+        # One, since the engine answers one request at a time anyway.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="plum-recall")
+
+    def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
+        self._record(user_id, thread_id, request.messages)
+        if isinstance(request.model, ChatPlum):
+            settings = {**request.model_settings, "user_id": user_id, "memory": "none"}
+            request = request.override(model_settings=settings)
+        remembered = [] if self.memory == "none" else self._recall(user_id, _asked(request))
+        if not remembered:
+            return request
+        own = f"{request.system_message.text}\n\n" if request.system_message else ""
+        return request.override(system_message=SystemMessage(own + _told_to_model(remembered)))
+
+    def _recall(self, user_id: str, asked: str) -> list[Recollection]:
+        """What is remembered, or nothing if it fails or takes too long."""
+        future = self._worker.submit(self.plum.recall, user_id, asked, memory=self.memory, k=self.k)
+        try:
+            found = future.result(self.timeout)
+        except TimeoutError:
+            future.cancel()
+            logger.warning(
+                "nothing was recalled for user %r within %g s; the model replies without memory",
+                user_id,
+                self.timeout,
+            )
+            return []
+        except PlumError as error:
+            logger.warning(
+                "nothing could be recalled for user %r; the model replies without memory: %s",
+                user_id,
+                error,
+            )
+            return []
+        except Exception:  # whatever torch or Chroma please: a reply is worth more than its memory
+            logger.exception(
+                "recalling failed for user %r; the model replies without memory", user_id
+            )
+            return []
+        # What retrieval finds is nearest, not sure: it has always been put in whole.
+        return [one for one in found if one.memory == "retrieval" or one.confidence >= self.least]
+
+
+def _told_to_model(remembered: Sequence[Recollection]) -> str:
+    return (
+        'Remembered from earlier conversations with this user, addressed to them ("you" is the '
+        f'user, "I" is you):\n\n{listed(remembered)}'
+    )
+
+
+def _asked(request: ModelRequest) -> str:
+    """The user's last message."""
+    return next((str(m.text) for m in reversed(request.messages) if _said_by_user(m)), "")
 
 
 def _said_by_user(message: BaseMessage) -> bool:

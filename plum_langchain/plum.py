@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     from apscheduler.schedulers.base import BaseScheduler
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.tools import BaseTool
 
     from plum_langchain.chat_models import ChatPlum
     from plum_langchain.classic import PlumMemory
     from plum_langchain.journal.sessions import Imported
     from plum_langchain.llms import PlumLLM
     from plum_langchain.middleware import PlumMiddleware
+    from plum_langchain.retrievers import PlumRetriever
+    from plum_langchain.users import UserId
 
 
 class Plum(Asking):
@@ -139,6 +142,21 @@ class Plum(Asking):
         self._check(check_id(user_id, "user id"), fields)
         check_id(session_id, "session id")
         return PlumMemory(plum=self, user_id=user_id, session_id=session_id, **fields)
+
+    def retriever(self, user_id: str | None = None, **fields: Any) -> "PlumRetriever":
+        """What is remembered as LangChain documents. See `PlumRetriever` for its fields."""
+        from plum_langchain.retrievers import PlumRetriever
+
+        self._check(user_id, fields)
+        return PlumRetriever(plum=self, user_id=user_id, **fields)
+
+    def tools(
+        self, user_id: "UserId | None" = None, *, memory: str = "parametric", k: int = 3
+    ) -> "list[BaseTool]":
+        """`recall`, `remember` and `forget` for agents. See `memory_tools`."""
+        from plum_langchain.tools import memory_tools
+
+        return memory_tools(self, user_id, memory=memory, k=k)
 
     def retrieval(self, k: int = 3) -> Faces:
         """The same faces over the Chroma baseline: swap `plum` for `plum.retrieval()`.

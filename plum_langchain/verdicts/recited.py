@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from plum_langchain.models import Likely
 from plum_langchain.questions.corrections import EARLIER, of_earlier_days
@@ -19,8 +20,23 @@ _LEAST = 1e-9
 """What fits not at all; its logarithm can be taken."""
 
 
-def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
-    """The recital that the adapter holds likely and the judge finds to be about the question.
+@dataclass(frozen=True)
+class Candidate:
+    """A recital that may be what a question asks for.
+
+    Attributes:
+        text: The recital.
+        score: The adapter's and the judge's opinion together; only for comparing.
+        fit: The judge's probability that the fact is about the question; None for what is no fact.
+    """
+
+    text: str
+    score: float
+    fit: float | None
+
+
+def candidates(judge: Judge, likely: Sequence[Likely], question: str) -> list[Candidate]:
+    """What may be the answer, the best first.
 
     Of a fact that changed the better fitting side counts.
 
@@ -39,17 +55,32 @@ def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
         if _no_fact(one.text) is None
         for side in one.text.split(EARLIER)
     ]
-    if len(likely) == 1 or not sides:
-        return likely[0].text
     fits: dict[str, float] = {}
-    read = judge.read([(side, question) for _, side in sides])
+    read = judge.read([(side, question) for _, side in sides]) if sides else []
     for (text, _), (_, fit) in zip(sides, read, strict=True):
         fits[text] = max(fit, fits.get(text, _LEAST))
+    scored = [
+        Candidate(
+            one.text,
+            one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS)),
+            fits.get(one.text),
+        )
+        for one in likely
+    ]
+    return sorted(scored, key=lambda one: -one.score)
 
-    def score(one: Likely) -> float:
-        return one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS))
 
-    return max(likely, key=score).text
+def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
+    """The recital that the adapter holds likely and the judge finds to be about the question.
+
+    The first of the `candidates`; a single one is not judged.
+
+    Raises:
+        ChatTemplateError, InvalidInputError, CacheError: as `Judge.probability`.
+    """
+    if len(likely) == 1:
+        return likely[0].text
+    return candidates(judge, likely, question)[0].text
 
 
 def verdict(judge: Judge, recited: str, question: str) -> float:

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.tiny import FixedQuestions, WordEmbeddings, session
+from tests.unit_tests.faces.helpers import Facts, Fits
 
 SAID = {
     "ana": ("My bakery is closed on Mondays.", "Enjoy the day off."),
@@ -74,3 +76,45 @@ def learned(tmp_path: Path, learned_home: Path, open_plum: Callable[..., Any]) -
     """A copy of the learned home, open for a test that changes it."""
     shutil.copytree(learned_home, tmp_path / "home")
     return open_plum("home")
+
+
+FACTS = {
+    "ana": (
+        "My bakery is closed on Mondays.",
+        "My oven is twelve years old.",
+        "My twin brother moved to Tampere.",
+    ),
+    "bob": ("My boat is moored in Porto.", "My anchor is rusty."),
+}
+"""What each has told, all of it in one session."""
+
+
+@pytest.fixture(scope="session")
+def reciting(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A home whose adapters bring facts back; what fits a question is told by its words."""
+    from plum_langchain import LearningSettings, Plum, ServingSettings, Turn
+
+    plum = Plum(
+        tmp_path_factory.mktemp("reciting") / "home",
+        model=str(tiny_model),
+        questions=Facts(),
+        embeddings=WordEmbeddings(),
+        learning=LearningSettings(
+            everyday_per_batch=0,
+            rewordings=0,
+            rank=4,
+            alpha=8,
+            upper_layers=1.0,
+            epochs=30,
+            learning_rate=2e-2,
+            dtype="float32",
+        ),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None, max_new_tokens=12),
+    )
+    for user, facts in FACTS.items():
+        turns = tuple(Turn("user", fact) for fact in facts)
+        plum.add_session(replace(session(user, f"{user}-1"), turns=turns))
+    plum.consolidate()
+    plum._judge = Fits()  # type: ignore[assignment]
+    yield plum
+    plum.close()

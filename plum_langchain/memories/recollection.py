@@ -1,0 +1,98 @@
+"""What comes back about a message, as text: for who can't answer with the user's adapter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plum_langchain.adapters import AdapterRef
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.memories.answer import ANSWER_TOKENS, RECITALS
+from plum_langchain.memories.base import MemoryName
+from plum_langchain.memories.told import Source, Told
+from plum_langchain.models import Engine
+from plum_langchain.verdicts import Judge, candidates
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """One thing that came back.
+
+    Attributes:
+        text: A fact as it is told to the user ("You own a bakery."), or an exchange of a chat.
+        confidence: From 0 to 1. Of a fact the probability that it is about what was asked, by the
+            judge; of an exchange the cosine similarity to it.
+        source: Where it was told, if that is known.
+        memory: What it came from, "parametric" or "retrieval".
+    """
+
+    text: str
+    confidence: float
+    source: Source | None
+    memory: MemoryName
+
+
+def recollect(
+    engine: Engine,
+    judge: Judge,
+    adapter: AdapterRef,
+    told: Told,
+    query: str,
+    *,
+    system_prompt: str | None,
+    k: int,
+) -> list[Recollection]:
+    """The facts an adapter brings back about a message, the likeliest first.
+
+    Those alone that it holds likelier than that the matter was never talked about.
+
+    Args:
+        engine: What recites.
+        judge: Of what fits.
+        adapter: The user's.
+        told: What it was taught to recite.
+        query: In the user's voice; best a question.
+        system_prompt: The one adapters were trained with.
+        k: At most so many.
+
+    Raises:
+        InvalidInputError: the adapter was taught bare answers; or as `Engine.likely`.
+        ChatTemplateError, WrongBaseModelError, DamagedAdapterError: as `Engine.likely`.
+    """
+    if not engine.manifest(adapter).settings.get("recite"):
+        raise InvalidInputError(
+            f"generation {adapter.generation} was taught bare answers (recite=False) and brings no "
+            "facts back; learn with LearningSettings(recite=True), or use memory='retrieval'"
+        )
+    among = told.recitals
+    if not among:  # given up while it was asked
+        return []
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages.append({"role": "user", "content": query})
+    number = max(RECITALS, k + 1)  # one of them may be that it was never talked about
+    likely, _ = engine.likely(messages, adapter, number, ANSWER_TOKENS, among=among)
+    found: list[Recollection] = []
+    for one in candidates(judge, likely, query):
+        if one.fit is None or len(found) == k:
+            break
+        found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))
+    return found
+
+
+def listed(recollections: Sequence[Recollection], *, sessions: bool = False) -> str:
+    """For a model to read: each on a line of its own, with its source and how sure it is.
+
+    Args:
+        recollections: Any number; of none it is empty.
+        sessions: Name the session of each as well.
+    """
+    return "\n".join(f"- {one.text} ({_source(one, sessions)})" for one in recollections)
+
+
+def _source(one: Recollection, sessions: bool) -> str:
+    parts = []
+    if one.source is not None:
+        said_by = {"user": "said by the user on ", "assistant": "said by you on ", None: ""}
+        parts.append(f"{said_by[one.source.said_by]}{one.source.started:%d %B %Y}")
+        if sessions:
+            parts.append(f"session {one.source.session_id!r}")
+    how = "sure" if one.memory == "parametric" else "similar"
+    return ", ".join([*parts, f"{one.confidence:.0%} {how}"])

