@@ -1,10 +1,13 @@
 """ChatPlum: a user's adapted model as a LangChain chat model."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Literal
+from uuid import uuid4
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -12,15 +15,29 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
+    ToolCallChunk,
+    ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from plum_langchain.errors import InvalidInputError
+from plum_langchain.learning.template import Message
 from plum_langchain.models import Reply
 from plum_langchain.serving import Request, Serving
 
-_ROLES = {HumanMessage: "user", AIMessage: "assistant", SystemMessage: "system"}
+_ROLES = {
+    HumanMessage: "user",
+    AIMessage: "assistant",
+    SystemMessage: "system",
+    ToolMessage: "tool",
+}
 
 
 class ChatPlum(Serving, BaseChatModel):
@@ -97,6 +114,78 @@ class ChatPlum(Serving, BaseChatModel):
         params["ls_model_name"] = kwargs.get("model") or self.plum.model_name
         return params
 
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """This model, with tools that it may call.
+
+        Args:
+            tools: As LangChain takes them everywhere.
+            tool_choice: "auto" (by default) leaves it to the model; "any", "required" or True makes
+                it call one; a name that one; "none" none. A call that is demanded has the form of
+                the tool's schema for sure.
+            kwargs: Bound as well.
+
+        Raises (on a call):
+            InvalidInputError: the choice is none of the tools.
+        """
+        bound = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """This model, replying with objects of a schema.
+
+        Args:
+            schema: A pydantic class, a TypedDict, or a JSON schema.
+            include_raw: Give "raw", "parsed" and "parsing_error" instead of raising.
+            method: "json_schema" shows the model the schema and lets it draw no token that would
+                break it, and so does "json_mode"; "function_calling" makes it call a tool of that
+                schema, with the same certainty. What would get too long for `max_tokens` is brought
+                to an end in time, with `finish_reason` "length".
+            kwargs: `strict` is taken, and always true.
+
+        Raises:
+            InvalidInputError: another method.
+        """
+        kwargs.pop("strict", None)
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        if method not in ("json_schema", "json_mode"):
+            raise InvalidInputError(
+                f"method {method!r} is unknown; use 'json_schema', 'function_calling' or "
+                "'json_mode'"
+            )
+        is_pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
+        shape = convert_to_json_schema(schema)
+        model = self.bind(
+            response_format=shape,
+            ls_structured_output_format={"kwargs": {"method": method}, "schema": shape},
+            **kwargs,
+        )
+        parser: Any = (
+            PydanticOutputParser(pydantic_object=schema) if is_pydantic else JsonOutputParser()
+        )
+        if not include_raw:
+            return model | parser
+        parsed = RunnablePassthrough.assign(
+            parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+        )
+        failed = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=model) | parsed.with_fallbacks(
+            [failed], exception_key="parsing_error"
+        )
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -107,6 +196,14 @@ class ChatPlum(Serving, BaseChatModel):
         request, reply = self.reply(to_chat(messages), stop, **kwargs)
         message = AIMessage(
             content=reply.text,
+            tool_calls=[
+                tool_call(name=call.name, args=dict(call.arguments), id=f"call_{uuid4().hex}")
+                for call in reply.calls
+            ],
+            invalid_tool_calls=[
+                invalid_tool_call(name=b.name, args=b.text, id=f"call_{uuid4().hex}", error=b.error)
+                for b in reply.broken
+            ],
             usage_metadata=_usage(reply),
             response_metadata=_metadata(request, reply),
         )
@@ -126,6 +223,7 @@ class ChatPlum(Serving, BaseChatModel):
             if isinstance(piece, Reply):
                 message = AIMessageChunk(
                     content="",
+                    tool_call_chunks=_chunks(piece),
                     usage_metadata=_usage(piece),
                     response_metadata=_metadata(request, piece),
                     chunk_position="last",
@@ -140,13 +238,13 @@ class ChatPlum(Serving, BaseChatModel):
                 yield chunk
 
 
-def to_chat(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
-    """LangChain messages as role and text.
+def to_chat(messages: Sequence[BaseMessage]) -> list[Message]:
+    """LangChain messages as chat templates take them.
 
     Raises:
-        InvalidInputError: a tool or function message, or content that is not text.
+        InvalidInputError: a function message, a role chats don't have, or content that is not text.
     """
-    chat = []
+    chat: list[Message] = []
     for message in messages:
         if isinstance(message, ChatMessage):
             role = message.role
@@ -155,9 +253,21 @@ def to_chat(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
         if role not in _ROLES.values():
             raise InvalidInputError(
                 f"ChatPlum can't take a message of type {message.type!r}; it takes system, user "
-                "(human) and assistant (ai) messages"
+                "(human), assistant (ai) and tool messages"
             )
-        chat.append({"role": role, "content": message_text(message)})
+        one: Message = {"role": role, "content": message_text(message)}
+        if isinstance(message, AIMessage) and message.tool_calls:
+            one["tool_calls"] = [
+                {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
+                for call in message.tool_calls
+            ]
+        if isinstance(message, ToolMessage):
+            one["tool_call_id"] = message.tool_call_id
+            if message.name:
+                one["name"] = message.name
+            if message.status == "error":
+                one["content"] = f"Error: {one['content']}"
+        chat.append(one)
     return chat
 
 
@@ -170,11 +280,25 @@ def message_text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
     for block in message.content:
-        if not isinstance(block, str) and block.get("type") != "text":
+        # What a model of another provider said before may hold its calls of tools once more.
+        kinds = ("text", "tool_use") if isinstance(message, AIMessage) else ("text",)
+        if not isinstance(block, str) and block.get("type") not in kinds:
             raise InvalidInputError(
                 f"a message holds a block of type {block.get('type')!r}; only text can be read"
             )
     return str(message.text)
+
+
+def _chunks(reply: Reply) -> list[ToolCallChunk]:
+    """The calls of a reply, whole: they come when it is finished."""
+    written: list[tuple[str | None, str]] = [
+        (call.name, json.dumps(call.arguments)) for call in reply.calls
+    ]
+    written += [(broken.name, broken.text) for broken in reply.broken]
+    return [
+        tool_call_chunk(name=name, args=text, id=f"call_{uuid4().hex}", index=index)
+        for index, (name, text) in enumerate(written)
+    ]
 
 
 def _usage(reply: Reply) -> UsageMetadata:

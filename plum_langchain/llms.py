@@ -7,8 +7,9 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
+from plum_langchain.learning.template import Message
 from plum_langchain.models import Reply
-from plum_langchain.serving import PER_CALL, Message, Request, Serving
+from plum_langchain.serving import PER_CALL, Request, Serving
 
 
 class PlumLLM(Serving, BaseLLM):

@@ -1,6 +1,7 @@
 """What ChatPlum and PlumLLM share: from a face's fields and a call to a request for the engine."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
+from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
-from plum_langchain.models import Reply, Sampling
-
-Message = dict[str, str]
+from plum_langchain.models import Engine, Reply, Sampling, Toolbox
 
 PER_CALL = ("user_id", "memory", "k", "temperature", "top_p", "max_tokens", "seed")
 """The fields that a call may give instead."""
@@ -26,6 +26,7 @@ class Request:
     adapter: AdapterRef | None
     sampling: Sampling
     model_name: str
+    tools: Toolbox | None = None
 
 
 class Serving(BaseModel):
@@ -85,25 +86,35 @@ class Serving(BaseModel):
         Raises:
             PlumError: as `request` and `Engine.chat`.
         """
-        request, engine = self.request(messages, stop, **call), self.plum.engine
+        request = self.request(messages, stop, **call)
         try:
-            return request, engine.chat(request.messages, request.adapter, request.sampling)
+            return request, self._chat(request)
         except DamagedAdapterError as error:
             request = self._anew(request, error, messages, stop, call)
-            return request, engine.chat(request.messages, request.adapter, request.sampling)
+            return request, self._chat(request)
 
     def reply_pieces(
         self, messages: list[Message], stop: list[str] | None, **call: Any
     ) -> Iterator[tuple[Request, str | Reply]]:
         """Like `reply`, piece by piece; the last piece is the whole `Reply`."""
-        request, engine = self.request(messages, stop, **call), self.plum.engine
+        request = self.request(messages, stop, **call)
         try:
-            for piece in engine.stream_chat(request.messages, request.adapter, request.sampling):
+            for piece in self._stream_chat(request):
                 yield request, piece
         except DamagedAdapterError as error:  # found before the first token
             request = self._anew(request, error, messages, stop, call)
-            for piece in engine.stream_chat(request.messages, request.adapter, request.sampling):
+            for piece in self._stream_chat(request):
                 yield request, piece
+
+    def _chat(self, request: Request) -> Reply:
+        engine: Engine = self.plum.engine
+        return engine.chat(request.messages, request.adapter, request.sampling, request.tools)
+
+    def _stream_chat(self, request: Request) -> Iterator[str | Reply]:
+        engine: Engine = self.plum.engine
+        return engine.stream_chat(
+            request.messages, request.adapter, request.sampling, request.tools
+        )
 
     def request(self, messages: list[Message], stop: list[str] | None, **call: Any) -> Request:
         """The request for these messages: recalls, and picks the adapter to answer with.
@@ -136,6 +147,9 @@ class Serving(BaseModel):
             adapter = None
         if adapter or recalled.snippets:
             messages = _with_memory(messages, plum.learning.system_prompt, recalled.snippets)
+        schema = schema_of(call.get("response_format"))
+        if schema is not None:
+            messages = with_system(messages, f"{_IN_JSON}\n{json.dumps(schema)}")
         suffix = f"+{user_id}@{adapter.generation}" if adapter else ""
         return Request(
             user_id=user_id,
@@ -148,7 +162,9 @@ class Serving(BaseModel):
                 top_p=options["top_p"],
                 seed=options["seed"],
                 stop=tuple(stop if stop is not None else self.stop or ()),
+                schema=schema,
             ),
+            tools=toolbox(call.get("tools"), call.get("tool_choice")),
         )
 
     def _anew(
@@ -174,6 +190,52 @@ class Serving(BaseModel):
             name: value if (value := call.get(name)) is not None else getattr(self, name)
             for name in PER_CALL
         }
+
+
+_IN_JSON = "Reply with JSON of this schema:"
+
+
+def toolbox(tools: Any, choice: Any) -> Toolbox | None:
+    """The tools of a call, as `ChatPlum.bind_tools` put them there; None without any.
+
+    Raises:
+        InvalidInputError: the choice is none of them.
+    """
+    if not tools or choice == "none":
+        return None
+    if isinstance(choice, Mapping):  # {"type": "function", "function": {"name": ...}}
+        choice = choice.get("function", {}).get("name")
+    any_of = choice in ("any", "required") or choice is True
+    return Toolbox(tuple(tools), "any" if any_of else choice or "auto")
+
+
+def schema_of(response_format: Any) -> Mapping[str, Any] | None:
+    """The JSON schema of a reply; None where none is asked for.
+
+    Args:
+        response_format: A schema, OpenAI's {"type": "json_schema", "json_schema": {"schema": ...}},
+            or {"type": "json_object"} for any object.
+
+    Raises:
+        InvalidInputError: it is none of these.
+    """
+    if response_format is None:
+        return None
+    if isinstance(response_format, Mapping):
+        if response_format.get("type") == "json_object":
+            return {"type": "object"}
+        if response_format.get("type") == "json_schema":
+            schema = response_format.get("json_schema", {}).get("schema")
+            if isinstance(schema, Mapping):
+                return schema
+        elif response_format.get("type") != "text":
+            return response_format
+        else:
+            return None
+    raise InvalidInputError(
+        f"response_format can't be {response_format!r}; give a JSON schema, "
+        '{"type": "json_schema", "json_schema": {"schema": ...}} or {"type": "json_object"}'
+    )
 
 
 def _with_memory(

@@ -7,12 +7,15 @@ text.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from plum_langchain.errors import ChatTemplateError, InvalidInputError
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""`role` and `content`; of an assistant that calls tools `tool_calls` as well, in the form that
+chat templates read (https://huggingface.co/docs/transformers/chat_extras)."""
+
 Span = tuple[int, int]
 
 SEAM = "\ufdd0"
@@ -49,21 +52,22 @@ class ChatTemplate:
         """Messages as the template can take them.
 
         A system text it refuses goes into the first user turn, and neighbouring messages of one
-        role are merged (many templates demand alternation).
+        role are merged (many templates demand alternation); but not results of tools, nor what
+        calls them.
         """
         merged: list[Message] = []
         for message in messages:
-            if merged and merged[-1]["role"] == message["role"]:
+            if merged and _joins(merged[-1], message):
                 merged[-1]["content"] += "\n\n" + message["content"]
             else:
-                merged.append({"role": message["role"], "content": message["content"]})
+                merged.append(dict(message))
         if merged and merged[0]["role"] == "system" and not self.accepts_system:
             system = merged.pop(0)["content"]
             if merged and merged[0]["role"] == "user":
                 merged[0]["content"] = f"{system}\n\n{merged[0]['content']}"
             else:
                 merged.insert(0, {"role": "user", "content": system})
-        return [{**message, "content": self.plain(message["content"])} for message in merged]
+        return [{**self._plain_in(message), "role": message["role"]} for message in merged]
 
     def plain(self, text: str) -> str:
         """`text` with seams, so that none of it is ever read as a control token.
@@ -83,13 +87,36 @@ class ChatTemplate:
             text = self._control.sub(lambda m: m.group()[0] + SEAM + m.group()[1:], text)
         return text
 
-    def prompt(self, messages: Iterable[Message]) -> str:
+    def _plain_in(self, value: Any) -> Any:
+        """All texts in it `plain`, names of fields as well."""
+        if isinstance(value, str):
+            return self.plain(value)
+        if isinstance(value, Mapping):
+            return {self.plain(str(key)): self._plain_in(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._plain_in(inner) for inner in value]
+        return value
+
+    def prompt(self, messages: Iterable[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The text that generation starts from: all messages and the opening of the reply.
+
+        Args:
+            messages: The chat.
+            tools: That the model may call, for a template that has a place for them.
 
         Raises:
             ChatTemplateError: the template refuses these messages.
         """
-        return self._render(self.fit(messages), add_generation_prompt=True)
+        shown = {"tools": self._plain_in(tools)} if tools else {}
+        return self._render(self.fit(messages), add_generation_prompt=True, **shown)
+
+    def calling(self, messages: Iterable[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        """The text of a whole chat whose last message calls tools.
+
+        Raises:
+            ChatTemplateError: the template refuses these messages.
+        """
+        return self._render(self.fit(messages), tools=self._plain_in(tools))
 
     def finished(self, messages: Iterable[Message], reply: str) -> str:
         """The text of a whole chat that ends with the assistant's `reply`.
@@ -170,3 +197,17 @@ class ChatTemplate:
         ]
         longest_first = sorted(found, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!) never matches
+
+
+def with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages, with this text in their system message, behind its own."""
+    if messages and messages[0]["role"] == "system":
+        own = {"role": "system", "content": f"{messages[0]['content']}\n\n{text}"}
+        return [own, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def _joins(one: Message, next_one: Message) -> bool:
+    return one["role"] == next_one["role"] != "tool" and not (
+        "tool_calls" in one or "tool_calls" in next_one
+    )

@@ -45,7 +45,7 @@ def likeliest(
     """
     import torch
 
-    ends = _ends(model, tokenizer)
+    ends = ends_of(model, tokenizer)
     only: dict[str, Any] = {}
     if among is not None:
         trie = Trie(among)
@@ -92,7 +92,8 @@ def likeliest(
     return [Likely(text, score) for text, score in ordered]
 
 
-def _ends(model: Any, tokenizer: Any) -> list[int]:
+def ends_of(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a reply."""
     eos = model.generation_config.eos_token_id
     if eos is None:
         eos = tokenizer.eos_token_id

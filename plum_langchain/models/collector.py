@@ -17,6 +17,7 @@ class Collector:
         stop: Strings that end the reply; none of them is part of it. Empty ones are ignored.
         emit: Told each new piece of text; None if nobody listens.
         cancelled: Set by whoever no longer wants the reply.
+        hold: From where this stands nothing is sent: what it is can only be told at the end.
     """
 
     def __init__(
@@ -26,12 +27,15 @@ class Collector:
         stop: Sequence[str],
         emit: Callable[[str], None] | None,
         cancelled: threading.Event | None,
+        *,
+        hold: str | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._prompt_length = prompt_length
         self._stop = [s for s in stop if s]
         self._emit = emit
         self._cancelled = cancelled
+        self._hold = hold
         self._sent = 0
         self.stopped = False
 
@@ -41,16 +45,22 @@ class Collector:
 
         if self._stop or self._emit is not None:
             text, self.stopped = self._cut(self._decode(ids[0, self._prompt_length :].tolist()))
-            self._send(text, hold_back=not self.stopped)
+            if not self.stopped:
+                self._send(text)
         done = self.stopped or (self._cancelled is not None and self._cancelled.is_set())
         return torch.full((ids.shape[0],), done, device=ids.device, dtype=torch.bool)
 
-    def finish(self, ids: list[int]) -> str:
-        """The whole text, after sending what was held back."""
+    def text(self, ids: list[int]) -> str:
+        """The whole text, up to a stop string."""
         text, stopped = self._cut(self._decode(ids))
         self.stopped = self.stopped or stopped
-        self._send(text, hold_back=False)
         return text
+
+    def send_rest(self, text: str) -> None:
+        """Send what was held back of the reply, whose text is this."""
+        if self._emit is not None and len(text) > self._sent:
+            self._emit(text[self._sent :])
+            self._sent = len(text)
 
     def _decode(self, ids: list[int]) -> str:
         # Cleaning up would change text that has been sent already (" ." into "."), and text that
@@ -65,20 +75,24 @@ class Collector:
         found = [position for s in self._stop if (position := text.find(s)) >= 0]
         return (text[: min(found)], True) if found else (text, False)
 
-    def _send(self, text: str, *, hold_back: bool) -> None:
+    def _send(self, text: str) -> None:
         if self._emit is None:
             return
-        end = len(text)
-        if hold_back:
-            # A byte-level token may end inside a character, shown as U+FFFD until the next one.
-            end -= self._beginning_of_stop(clear := text.rstrip("\ufffd")) + len(text) - len(clear)
+        # A byte-level token may end inside a character, shown as U+FFFD until the next one.
+        clear = text.rstrip("\ufffd")
+        if self._hold:
+            clear = clear[:found] if (found := clear.find(self._hold)) >= 0 else clear
+        end = len(clear) - self._beginning_of_mark(clear)
+        if self._hold:
+            end = len(clear[:end].rstrip())  # what stands before a call is no part of the text
         if end > self._sent:
             self._emit(text[self._sent : end])
             self._sent = end
 
-    def _beginning_of_stop(self, text: str) -> int:
-        """How many characters at the end of `text` might be the beginning of a stop string."""
+    def _beginning_of_mark(self, text: str) -> int:
+        """How many characters at the end of `text` may begin a stop string, or what is held."""
+        marks = [*self._stop, *([self._hold] if self._hold else [])]
         return max(
-            (size for s in self._stop for size in range(1, len(s)) if text.endswith(s[:size])),
+            (size for s in marks for size in range(1, len(s)) if text.endswith(s[:size])),
             default=0,
         )

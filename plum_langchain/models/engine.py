@@ -5,58 +5,31 @@ generation it wants; the engine never decides whose adapter that is. One request
 (activating an adapter changes the shared model), so threads are safe and wait for each other.
 """
 
-import math
 import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import InvalidInputError, WrongBaseModelError
-from plum_langchain.learning.randomness import set_aside
 from plum_langchain.learning.template import ChatTemplate, Message
-from plum_langchain.models.beams import Likely, likeliest
+from plum_langchain.models.beams import Likely, ends_of, likeliest
+from plum_langchain.models.calls import CallSyntax, Toolbox
 from plum_langchain.models.collector import Collector
+from plum_langchain.models.grammar import Grammars, json_of
 from plum_langchain.models.load import LoadedModel, load_model
 from plum_langchain.models.reading import Reading
 from plum_langchain.models.resolve import ResolvedModel
+from plum_langchain.models.sampling import Reply, Sampling, drawing, seeded
 from plum_langchain.settings import ServingSettings
 
 if TYPE_CHECKING:
     from plum_langchain.models.lora import LoraSwitch, LoraWeights
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a reply is drawn. Temperature 0 is greedy; `seed` makes a sampled reply repeatable."""
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise InvalidInputError(f"max_tokens must be at least 1, not {self.max_new_tokens}")
-        if not 0 <= self.temperature < math.inf:
-            raise InvalidInputError(f"temperature must be 0 or more, not {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise InvalidInputError(f"top_p must be in (0, 1], not {self.top_p}")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A finished reply. `finish_reason` is "stop" (its own end or a stop string) or "length"."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class Engine(Reading):
@@ -128,18 +101,29 @@ class Engine(Reading):
     # -- asking --------------------------------------------------------------------------------
 
     def chat(
-        self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
+        self,
+        messages: Sequence[Message],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
     ) -> Reply:
         """Reply to a chat through the model's chat template.
 
         What reads as a special token in a message is taken as the text it is.
 
+        Args:
+            messages: The chat.
+            adapter: On top of the base model.
+            sampling: How the reply is drawn.
+            tools: That the model may call, or must.
+
         Raises:
             ChatTemplateError: the template refuses the messages.
-            InvalidInputError: they are longer than the model reads.
+            InvalidInputError: they are longer than the model reads, or the reply's schema or the
+                tools' can't be enforced.
             WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
         """
-        return self._generate(self._chat_ids(messages), adapter, sampling)
+        return self._generate(self._chat_ids(messages, tools), adapter, sampling, tools=tools)
 
     def likely(
         self,
@@ -197,10 +181,17 @@ class Engine(Reading):
         return found, len(prompt)
 
     def stream_chat(
-        self, messages: Sequence[Message], adapter: AdapterRef | None, sampling: Sampling
+        self,
+        messages: Sequence[Message],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
     ) -> Iterator[str | Reply]:
-        """Like `chat`, piece by piece; the last item is the whole `Reply`."""
-        return self._stream(self._chat_ids(messages), adapter, sampling)
+        """Like `chat`, piece by piece; the last item is the whole `Reply`, with the tools called.
+
+        Closing the iterator stops the generation at its next token.
+        """
+        return self._stream(self._chat_ids(messages, tools), adapter, sampling, tools)
 
     def complete(self, prompt: str, adapter: AdapterRef | None, sampling: Sampling) -> Reply:
         """Continue a raw prompt (special tokens in it are taken as such).
@@ -222,9 +213,27 @@ class Engine(Reading):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _chat_ids(self, messages: Sequence[Message]) -> list[int]:
+    def _chat_ids(self, messages: Sequence[Message], tools: Toolbox | None = None) -> list[int]:
         template = ChatTemplate(self.base.tokenizer)
-        return template.tokenize(template.prompt(messages))[0]
+        if tools is None and not any("tool_calls" in m or m["role"] == "tool" for m in messages):
+            return template.tokenize(template.prompt(messages))[0]
+        return template.tokenize(self._syntax.prompt(template, messages, tools))[0]
+
+    @cached_property
+    def _syntax(self) -> CallSyntax:
+        return CallSyntax.of(ChatTemplate(self.base.tokenizer))
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        model = self.base.model
+        vocabulary = model.config.get_text_config().vocab_size
+        return Grammars(self.base.tokenizer, vocabulary, ends_of(model, self.base.tokenizer))
+
+    def _grammar(self, sampling: Sampling, tools: Toolbox | None) -> str | None:
+        """What the reply must be; None for anything."""
+        if sampling.schema is not None:
+            return f"start: {json_of(sampling.schema)}"
+        return self._syntax.grammar(tools, self.base.tokenizer) if tools else None
 
     def _reply_ids(self, replies: Sequence[str]) -> dict[tuple[int, ...], str]:
         """Replies by the tokens they are behind any chat; as in training, without outer spaces."""
@@ -256,14 +265,20 @@ class Engine(Reading):
         return int(limit) - len(prompt)
 
     def _stream(
-        self, prompt: list[int], adapter: AdapterRef | None, sampling: Sampling
+        self,
+        prompt: list[int],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
     ) -> Iterator[str | Reply]:
         pieces: queue.Queue[str | Reply | BaseException] = queue.Queue()
         cancelled = threading.Event()
 
         def work() -> None:
             try:
-                pieces.put(self._generate(prompt, adapter, sampling, pieces.put, cancelled))
+                pieces.put(
+                    self._generate(prompt, adapter, sampling, pieces.put, cancelled, tools=tools)
+                )
             except BaseException as error:  # handed to the reader, who raises it
                 pieces.put(error)
 
@@ -288,34 +303,52 @@ class Engine(Reading):
         sampling: Sampling,
         emit: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
+        *,
+        tools: Toolbox | None = None,
     ) -> Reply:
         import torch
-        from transformers import StoppingCriteriaList
+        from transformers import LogitsProcessorList, StoppingCriteriaList
 
         tokenizer = self.base.tokenizer
         room = self._room(prompt)
-        wanted = sampling.max_new_tokens
-        collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled)
+        wanted = sampling.max_new_tokens if room is None else min(sampling.max_new_tokens, room)
+        hold = self._syntax.sign if tools else None
+        collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled, hold=hold)
+        grammar = self._grammar(sampling, tools)
+        form = self._grammars.constraint(grammar, len(prompt), wanted) if grammar else None
         inputs = torch.tensor([prompt], device=self.base.device)
         with (
             self._activated(adapter) as model,
             torch.inference_mode(),
-            _seeded(sampling, self.base.device),
+            seeded(sampling, self.base.device),
         ):
             output = model.generate(
                 input_ids=inputs,
                 attention_mask=torch.ones_like(inputs),
-                max_new_tokens=wanted if room is None else min(wanted, room),
+                max_new_tokens=wanted,
+                logits_processor=LogitsProcessorList([form] if form else []),
                 stopping_criteria=StoppingCriteriaList([collector]),
                 pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                **_drawing(sampling),
+                **drawing(sampling),
             )
-            eos = model.generation_config.eos_token_id
         new = output[0, len(prompt) :].tolist()
-        text = collector.finish(new)
-        ended = new and new[-1] in (eos if isinstance(eos, list) else [eos])
-        reason = "stop" if ended or collector.stopped else "length"
-        return Reply(text, reason, len(prompt), len(new))
+        text = collector.text(new)
+        ended = new and new[-1] in ends_of(model, tokenizer)
+        whole = (ended and not (form and form.cut)) or collector.stopped
+        reason = "stop" if whole else "length"
+        reply = Reply(text, reason, len(prompt), len(new))
+        if tools:
+            found = self._syntax.parsed(text, tools)
+            reason = "tool_calls" if found.calls and reason == "stop" else reason
+            reply = replace(
+                reply,
+                text=found.text,
+                finish_reason=reason,
+                calls=found.calls,
+                broken=found.broken,
+            )
+        collector.send_rest(reply.text)
+        return reply
 
     @contextmanager
     def _activated(
@@ -353,33 +386,3 @@ class Engine(Reading):
             for name, (ref, _, _) in list(self._attached.items()):
                 if ref.owner == owner:
                     del self._attached[name]
-
-
-_GREEDY_BELOW = 1e-5
-"""Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""
-
-
-def _drawing(sampling: Sampling) -> dict[str, Any]:
-    """The arguments of `generate` that say how a token is chosen."""
-    if sampling.temperature < _GREEDY_BELOW:
-        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": 0,
-    }
-
-
-@contextmanager
-def _seeded(sampling: Sampling, device: str) -> Iterator[None]:
-    """Torch's generators at the sampling's seed, and afterwards as they were."""
-    import torch
-
-    if sampling.seed is None:
-        yield
-        return
-    cuda = [torch.device(device)] if device.startswith("cuda") else []
-    with set_aside(cuda):
-        torch.manual_seed(sampling.seed)
-        yield

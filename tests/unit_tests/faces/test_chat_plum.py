@@ -11,9 +11,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
-    ToolMessage,
 )
 
 from plum_langchain.adapters import AdapterRef
@@ -201,7 +201,7 @@ def test_the_system_prompt_of_training_comes_before_the_callers_own(
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        (ToolMessage("42", tool_call_id="1"), "'tool'"),
+        (FunctionMessage("42", name="f"), "'function'"),
         (ChatMessage(role="narrator", content="Once"), "'chat'"),
         (HumanMessage([{"type": "image_url", "image_url": {"url": "data:"}}]), "'image_url'"),
     ],
@@ -252,10 +252,10 @@ def test_a_generation_given_up_between_choosing_and_loading_is_chosen_anew(
     expected = learned.chat_model(memory="none").invoke(ASK).content
 
     def forgetting(ask: Callable[..., Any]) -> Callable[..., Any]:
-        def asked(messages: Any, adapter: AdapterRef | None, sampling: Any) -> Any:
+        def asked(messages: Any, adapter: AdapterRef | None, *how: Any) -> Any:
             if adapter is not None:
                 learned.forget("ana", all_sessions=True)
-            return ask(messages, adapter, sampling)
+            return ask(messages, adapter, *how)
 
         return asked
 

@@ -34,7 +34,9 @@ def run(
         if bool(collector(torch.tensor([[0, *ids[:size]]]), None).item()):
             made = size
             break
-    return collector.finish(ids[:made]), pieces, made
+    text = collector.text(ids[:made])
+    collector.send_rest(text)
+    return text, pieces, made
 
 
 def encoded(text: str) -> list[int]:

@@ -1,0 +1,160 @@
+"""Replies of a form: whatever a model would rather say, it says JSON, or calls a tool rightly."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from plum_langchain.errors import InvalidInputError
+from plum_langchain.learning.template import ChatTemplate
+from plum_langchain.models import Engine, Sampling, Toolbox
+from plum_langchain.models.calls import CallSyntax
+from plum_langchain.models.grammar import Constraint, Grammars, json_of
+from tests.tiny import make_tokenizer
+from tests.unit_tests.models.conftest import Shelf, chat
+from tests.unit_tests.models.test_calls import BOX, NOW, TEMPLATES, WEATHER
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "colour": {"enum": ["red", "blue"]},
+        "sizes": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 3},
+    },
+    "required": ["colour", "sizes"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def engine(shelf: Shelf) -> Engine:
+    return shelf.engine()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_reply_is_json_of_its_schema(engine: Engine, seed: int) -> None:
+    drawn = Sampling(max_new_tokens=200, temperature=5.0, seed=seed, schema=SCHEMA)
+    reply = engine.chat(chat("Hello"), None, drawn)
+    said = json.loads(reply.text)
+    assert said["colour"] in ("red", "blue")
+    assert 2 <= len(said["sizes"]) <= 3 and all(isinstance(size, bool) for size in said["sizes"])
+    assert reply.text == json.dumps(said)  # compact: no white space to go on with for ever
+    assert reply.finish_reason == "stop"
+
+
+def test_what_is_streamed_is_the_same(engine: Engine) -> None:
+    drawn = Sampling(max_new_tokens=200, temperature=5.0, seed=1, schema=SCHEMA)
+    *pieces, reply = engine.stream_chat(chat("Hello"), None, drawn)
+    assert "".join(map(str, pieces)) == reply.text == engine.chat(chat("Hello"), None, drawn).text
+
+
+@pytest.mark.parametrize("choice", ["any", "now", "weather"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tool_that_must_be_called_is(engine: Engine, choice: str, seed: int) -> None:
+    drawn = Sampling(max_new_tokens=300, temperature=5.0, seed=seed)
+    short = {**WEATHER["function"], "parameters": {**SCHEMA}}  # type: ignore[dict-item]
+    box = Toolbox(({"type": "function", "function": short}, NOW), choice)
+    reply = engine.chat(chat("Hello"), None, drawn, box)
+    (call,) = reply.calls
+    assert call.name == choice or choice == "any"
+    assert (set(call.arguments) == {"colour", "sizes"}) is (call.name == "weather")
+    assert (reply.text, reply.broken, reply.finish_reason) == ("", (), "tool_calls")
+    *pieces, streamed = engine.stream_chat(chat("Hello"), None, drawn, box)
+    assert (pieces, streamed) == ([], reply)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_reply_of_a_form_ends_in_time(engine: Engine, seed: int) -> None:
+    """Though a text in it could go on for ever."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/part"}},
+        },
+        "required": ["text", "parts"],
+        "additionalProperties": False,
+        "$defs": {"part": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+    }
+    for room in (40, 60, 100):
+        drawn = Sampling(max_new_tokens=room, temperature=5.0, seed=seed, schema=schema)
+        reply = engine.chat(chat("Hello"), None, drawn)
+        assert set(json.loads(reply.text)) == {"text", "parts"}
+        assert reply.completion_tokens <= room
+
+
+def test_a_call_ends_in_time(engine: Engine) -> None:
+    box = Toolbox((WEATHER,), "weather")
+    drawn = Sampling(max_new_tokens=80, temperature=5.0, seed=0)
+    reply = engine.chat(chat("Hello"), None, drawn, box)
+    assert reply.calls and not reply.broken and reply.finish_reason == "length"
+
+
+def test_a_call_for_which_there_is_no_room_is_broken(engine: Engine) -> None:
+    box = Toolbox((WEATHER,), "weather")
+    reply = engine.chat(chat("Hello"), None, Sampling(max_new_tokens=12), box)
+    assert reply.finish_reason == "length" and not reply.calls and reply.broken
+
+
+def test_a_model_that_need_not_call_may_say_anything(engine: Engine) -> None:
+    plain = engine.chat(chat("Hello"), None, Sampling(max_new_tokens=8))
+    free = engine.chat(chat("Hello"), None, Sampling(max_new_tokens=8), BOX)
+    assert not free.calls and free.text and free.prompt_tokens > plain.prompt_tokens
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "object", "properties": 3}, {"$ref": "#/$defs/nowhere"}]
+)
+def test_a_schema_that_can_not_be_enforced_is_told(engine: Engine, schema: Any) -> None:
+    with pytest.raises(InvalidInputError, match="can't be enforced"):
+        engine.chat(chat("Hello"), None, Sampling(schema=schema))
+
+
+# -- token by token ----------------------------------------------------------------------------
+
+
+def allowed_after(tokenizer: Any, grammar: str, text: str) -> set[str]:
+    """The tokens that may come after a reply has begun with this text."""
+    made: Constraint = Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).constraint(
+        grammar, 1, 1_000
+    )
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    scores = made(torch.tensor([[0]]), torch.zeros(1, len(tokenizer)))
+    for size in range(1, len(ids) + 1):
+        assert scores[0, ids[size - 1]] == 0, f"{tokenizer.decode(ids[:size])!r} can't be said"
+        scores = made(torch.tensor([[0, *ids[:size]]]), torch.zeros(1, len(tokenizer)))
+    return {tokenizer.decode([i]) for i in scores[0].isfinite().nonzero().flatten().tolist()}
+
+
+@pytest.fixture(params=TEMPLATES)
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    return make_tokenizer(*TEMPLATES[request.param])
+
+
+def test_a_forced_call_is_of_the_models_own_syntax(tokenizer: Any) -> None:
+    syntax = CallSyntax.of(ChatTemplate(tokenizer))
+    grammar = syntax.grammar(Toolbox((NOW,), "now"), tokenizer)
+    assert grammar is not None
+    call = json.dumps({"name": "now", syntax.arguments: {}})
+    end = allowed_after(tokenizer, grammar, f"{syntax.begin}{call}{syntax.end}")
+    assert end == {tokenizer.eos_token}
+
+
+def test_a_free_reply_calls_rightly_or_not_at_all(tokenizer: Any) -> None:
+    syntax = CallSyntax.of(ChatTemplate(tokenizer))
+    grammar = syntax.grammar(BOX, tokenizer)
+    if grammar is None:  # where JSON alone makes a call, a reply may be any JSON
+        assert syntax.sign == "{" or syntax.sign == "["
+        return
+    assert len(allowed_after(tokenizer, grammar, "It rains, I think.")) > 300
+    begun = allowed_after(tokenizer, grammar, f"Let me see.\n{syntax.begin}")
+    assert begun and all(token.startswith("{") for token in begun)
+    call = json.dumps({"name": "now", syntax.arguments: {}})
+    after = allowed_after(tokenizer, grammar, f"{syntax.begin}{call}{syntax.end}")
+    assert tokenizer.eos_token in after and len(after) > 300
+
+
+def test_any_json_object(engine: Engine) -> None:
+    tokenizer = make_tokenizer()
+    grammar = f"start: {json_of({'type': 'object'})}"
+    assert allowed_after(tokenizer, grammar, '{"a": [1, null]}') == {tokenizer.eos_token}
