@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 
 from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import InvalidInputError, PlumError
+from plum_langchain.importers.messages import said_by_user, turns_of
 from plum_langchain.memories.base import check_memory_name, with_snippets
 from plum_langchain.memories.recollection import Recollection, listed
-from plum_langchain.session import Turn
 from plum_langchain.users import UserId, checked_user, thread_of, user_of
 
 if TYPE_CHECKING:
@@ -128,17 +128,8 @@ class PlumMiddleware(AgentMiddleware):
         return request.override(system_message=SystemMessage(system)) if system else request
 
     def _record(self, user_id: str, thread_id: str, messages: Sequence[BaseMessage]) -> None:
-        turns = []
-        for message in messages:
-            text = str(message.text)
-            if not text.strip():
-                continue  # an image, or a bare call of a tool
-            if _said_by_user(message):
-                turns.append(Turn("user", text, message.id))
-            elif isinstance(message, AIMessage):
-                turns.append(Turn("assistant", text, message.id))
         idle = self.plum.settings.idle_seconds
-        self.plum.journal.sessions.merge(user_id, thread_id, turns, idle_seconds=idle)
+        self.plum.journal.sessions.merge(user_id, thread_id, turns_of(messages), idle_seconds=idle)
 
     def _who(self, runtime: Any) -> tuple[str, str]:
         """User and thread of this call."""
@@ -267,12 +258,7 @@ def _told_to_model(remembered: Sequence[Recollection]) -> str:
 
 def _asked(request: ModelRequest) -> str:
     """The user's last message."""
-    return next((str(m.text) for m in reversed(request.messages) if _said_by_user(m)), "")
-
-
-def _said_by_user(message: BaseMessage) -> bool:
-    # SummarizationMiddleware puts its summaries into the user's mouth, and marks them.
-    return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
+    return next((str(m.text) for m in reversed(request.messages) if said_by_user(m)), "")
 
 
 def _replies(response: ModelResponse) -> list[BaseMessage]:

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Generator
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,28 +26,64 @@ if TYPE_CHECKING:
     from plum_langchain.plum import Plum
 
 
-@app.command("import", epilog="Example: plum import examples/chats/ana.jsonl --json")
+class Source(StrEnum):
+    """Where chats come from."""
+
+    jsonl = "jsonl"
+    chatgpt = "chatgpt"
+    claude = "claude"
+
+
+@app.command("import", epilog="Example: plum import export.zip --from chatgpt --user ana")
 def import_(
     ctx: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.jsonl...", help="One session a line.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="What to import.")],
+    source: Annotated[
+        Source,
+        typer.Option(
+            "--from",
+            help="jsonl has one session a line; chatgpt and claude are their data exports, "
+            "as downloaded.",
+        ),
+    ] = Source.jsonl,
     user: Annotated[
         str | None,
-        typer.Option(metavar="USER", help="Whose chats they are, instead of what each line says."),
+        typer.Option(
+            metavar="USER", help="Whose chats they are; of jsonl instead of what each line says."
+        ),
     ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out what can't be read, and tell it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import finished chats from JSON lines.
+    """Import finished chats.
 
-    All files are read before anything is added: a broken line changes nothing. Importing a file
-    again adds only what is new.
+    All files are read before anything is added: a broken record changes nothing, unless it is to be
+    skipped. Importing a file again adds only what is new.
     """
-    from plum_langchain.importers import read_sessions
+    from plum_langchain.importers import read_chatgpt, read_claude, read_sessions
 
     if user is not None:
         check_id(user, "user id")
-    read = {path: [session for session, _ in read_sessions(path, user=user)] for path in files}
+    elif source != Source.jsonl:
+        raise InvalidInputError(
+            f"an export of {source} doesn't tell whose chats they are; name the user with --user"
+        )
+    skipped: list[str] = []
+
+    def skip(error: PlumError) -> None:
+        skipped.append(str(error))
+
+    on_broken = skip if skip_broken else None
+    read: dict[Path, list[Session]] = {}
+    for path in files:
+        if source == Source.jsonl or user is None:
+            found = read_sessions(path, user=user, on_broken=on_broken)
+            read[path] = [session for session, _ in found]
+        else:
+            reader = {Source.chatgpt: read_chatgpt, Source.claude: read_claude}[source]
+            read[path] = list(reader(path, user, on_broken=on_broken))
     imported: list[dict[str, Any]] = []
     with ctx.obj.plum() as plum:
         for path, sessions in read.items():
@@ -62,8 +99,10 @@ def import_(
                         "added and stay)"
                     ) from error
     if as_json:
-        terminal.show_json({"files": imported})
+        terminal.show_json({"files": imported, "skipped": skipped})
     else:
+        for told in skipped:
+            terminal.say(f"Skipped: {told}")
         reports.show_imported(imported)
 
 

@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from plum_langchain.errors import BrokenRecordError, MissingFileError, PlumError
+from plum_langchain.importers.records import OnBroken, broken, time_of
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 MATERIAL = ("facts", "not_discussed", "qa_train", "updates")
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_records(
+    path: str | os.PathLike[str], *, on_broken: OnBroken | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file with their line numbers (from 1); blank lines are skipped.
+
+    Args:
+        path: The file.
+        on_broken: Told of each broken line, which is left out then; None raises.
 
     Raises:
         MissingFileError: no such file, or it can't be read.
-        BrokenRecordError: a line is not UTF-8 or not a JSON object.
+        BrokenRecordError: without `on_broken`: a line is not UTF-8 or not a JSON object.
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -36,45 +43,54 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, 
         if not line.strip():
             continue
         try:
-            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            raise BrokenRecordError(
-                f"{path}, line {number}: not UTF-8 text (byte {error.start}); save it as UTF-8"
-            ) from error
-        except json.JSONDecodeError as error:
-            raise BrokenRecordError(
-                f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); mend or "
-                "remove the line"
-            ) from error
-        except (ValueError, RecursionError) as error:  # a number or a nesting beyond all bounds
-            raise BrokenRecordError(
-                f"{path}, line {number}: can't be read as JSON ({error}); mend or remove the line"
-            ) from error
-        if not isinstance(record, dict):
-            raise BrokenRecordError(
-                f"{path}, line {number}: a {type(record).__name__}, expected an object with user, "
-                "session and turns"
-            )
+            record = _record(line, first=number == 1)
+        except BrokenRecordError as error:
+            broken(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
+            continue
         yield number, record
 
 
+def _record(line: bytes, *, first: bool) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode("utf-8-sig" if first else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise BrokenRecordError(f"not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise BrokenRecordError(
+            f"not JSON ({error.msg} at column {error.colno}); mend or remove the line"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all bounds
+        raise BrokenRecordError(
+            f"can't be read as JSON ({error}); mend or remove the line"
+        ) from error
+    if not isinstance(record, dict):
+        raise BrokenRecordError(
+            f"a {type(record).__name__}, expected an object with user, session and turns"
+        )
+    return record
+
+
 def read_sessions(
-    path: str | os.PathLike[str], *, user: str | None = None
+    path: str | os.PathLike[str], *, user: str | None = None, on_broken: OnBroken | None = None
 ) -> Iterator[tuple[Session, dict[str, Any]]]:
     """The sessions of a file, each with the record it was read from.
 
     Args:
         path: The file.
         user: Whose chats they are, instead of what each line says.
+        on_broken: Told of each broken line, which is left out then; None raises.
 
     Raises:
-        MissingFileError, BrokenRecordError: as `read_records`; or a line is not a session.
+        MissingFileError: as `read_records`.
+        BrokenRecordError: without `on_broken`: as `read_records`; or a line is not a session.
     """
-    for number, record in read_records(path):
+    for number, record in read_records(path, on_broken=on_broken):
         try:
-            yield _session(record, user), record
+            session = _session(record, user)
         except PlumError as error:
-            raise BrokenRecordError(f"{path}, line {number}: {error}") from error
+            broken(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
+            continue
+        yield session, record
 
 
 def _session(record: Mapping[str, Any], user: str | None) -> Session:
@@ -84,6 +100,7 @@ def _session(record: Mapping[str, Any], user: str | None) -> Session:
     if not turns:
         raise BrokenRecordError("its `turns` are empty; a session has at least one")
     session_id = check_id(record.get("session"), "session id")
+    started = record.get("started")
     thread_id = record.get("thread")
     if thread_id is not None:
         check_id(thread_id, "thread")
@@ -94,7 +111,7 @@ def _session(record: Mapping[str, Any], user: str | None) -> Session:
         user_id=check_id(user if user is not None else record.get("user"), "user id"),
         session_id=session_id,
         turns=tuple(_turn(index, turn) for index, turn in enumerate(turns)),
-        started=_time(record.get("started")),
+        started=datetime.now(UTC) if started is None else time_of(started, "started"),
         thread_id=thread_id,
         topic=topic,
         state=SessionState.FINISHED,
@@ -111,15 +128,3 @@ def _turn(index: int, turn: Any) -> Turn:
     if not isinstance(content, str):
         raise BrokenRecordError(f"turn {index} has no text in `content`")
     return Turn(role, content)
-
-
-def _time(value: Any) -> datetime:
-    if value is None:
-        return datetime.now(UTC)
-    try:
-        time = datetime.fromisoformat(str(value))
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:  # overflow: year 1 or 9999, beyond it in UTC
-        raise BrokenRecordError(
-            f"`started` is {value!r}, not a time like 2024-01-18T20:11:00Z"
-        ) from error

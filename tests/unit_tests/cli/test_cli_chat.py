@@ -78,7 +78,7 @@ def test_the_learned_user_is_answered_by_their_weights(
 ) -> None:
     asked: list[Any] = []
 
-    def stream(_: Any, messages: Any, adapter: Any, __: Any) -> Iterator[str | Reply]:
+    def stream(_: Any, messages: Any, adapter: Any, *__: Any) -> Iterator[str | Reply]:
         asked.append(adapter and adapter.generation)
         yield Reply("", "stop", 1, 0)
 

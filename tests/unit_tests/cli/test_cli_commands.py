@@ -21,10 +21,29 @@ from plum_langchain.session import Turn
 from tests.unit_tests.cli.conftest import LEARN, Run, contents, states
 
 
+def test_an_export_is_imported_and_what_is_broken_is_told(run: Run, tmp_path: Path) -> None:
+    good = {
+        "uuid": "c1",
+        "created_at": "2024-01-18T20:11:00Z",
+        "chat_messages": [{"sender": "human", "text": "My bakery is closed on Mondays."}],
+    }
+    export = tmp_path / "conversations.json"
+    export.write_text(json.dumps([good, {"uuid": "c2"}]), "utf-8")
+    unnamed = run("import", str(export), "--from", "claude", code=1)
+    assert "name the user with --user" in unnamed.stderr
+    refused = run("import", str(export), "--from", "claude", "--user", "ana", code=1)
+    assert "conversation 2: it has no list of `chat_messages`" in refused.stderr
+    options = ("--from", "claude", "--user", "ana", "--skip-broken", "--json")
+    first = json.loads(run("import", str(export), *options).stdout)
+    assert first["files"][0]["added"] == 1 and "conversation 2" in first["skipped"][0]
+    assert json.loads(run("import", str(export), *options).stdout)["files"][0]["unchanged"] == 1
+
+
 def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> None:
     imported = run("import", str(chats), "--json")
     assert json.loads(imported.stdout) == {
-        "files": [{"file": str(chats), "added": 2, "unchanged": 0, "forgotten": 0}]
+        "files": [{"file": str(chats), "added": 2, "unchanged": 0, "forgotten": 0}],
+        "skipped": [],
     }
     before = run("ask", "--user", "ana", "When am I closed?", "--json")
     assert json.loads(before.stdout)["generation"] is None

@@ -202,3 +202,10 @@ def test_half_an_emoji_does_not_stop_an_import(tmp_path: Path, file: Path) -> No
     journal = Journal(Home(tmp_path / "home").journal_url)
     assert journal.sessions.add(found) == "added"
     assert journal.sessions.get("ana", "s1").turns[0].content == "cut �"
+
+
+def test_broken_lines_are_skipped_when_told_to(file: Path) -> None:
+    skipped: list[BrokenRecordError] = []
+    content = line() + b"\n{\n" + line(session="s2", turns=[]) + b"\n" + line(session="s3")
+    assert [s.session_id for s in sessions(file, content, on_broken=skipped.append)] == ["s1", "s3"]
+    assert [str(one).split(": ")[0] for one in skipped] == [f"{file}, line 2", f"{file}, line 3"]

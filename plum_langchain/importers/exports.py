@@ -1,0 +1,169 @@
+"""Chats from the data that ChatGPT and Claude export (a .zip, or the conversations.json in it)."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from plum_langchain.errors import BrokenRecordError, MissingFileError, PlumError
+from plum_langchain.importers.records import OnBroken, broken, seconds_of, session_of, time_of
+from plum_langchain.session import Role, Session, Turn, check_id
+
+
+def read_chatgpt(
+    path: str | os.PathLike[str], user: str, *, on_broken: OnBroken | None = None
+) -> Iterator[Session]:
+    """One session for each conversation of a ChatGPT export.
+
+    Of a conversation that was edited or answered anew the branch that was last shown. What tools
+    said, hidden messages, images and thoughts are left out; a conversation in which nothing is left
+    is none.
+
+    Args:
+        path: The export, a .zip, or its conversations.json.
+        user: Whose chats they are.
+        on_broken: Told of each broken conversation, which is left out then; None raises.
+
+    Raises:
+        MissingFileError: the file can't be read.
+        BrokenRecordError: it is no such export, or (without `on_broken`) a conversation is broken.
+        InvalidInputError: the user id can't be one.
+    """
+    yield from _sessions(path, user, on_broken, _chatgpt)
+
+
+def read_claude(
+    path: str | os.PathLike[str], user: str, *, on_broken: OnBroken | None = None
+) -> Iterator[Session]:
+    """One session for each conversation of a Claude export; like `read_chatgpt`."""
+    yield from _sessions(path, user, on_broken, _claude)
+
+
+def _sessions(
+    path: str | os.PathLike[str], user: str, on_broken: OnBroken | None, read: Any
+) -> Iterator[Session]:
+    check_id(user, "user id")
+    for place, record in _conversations(path):
+        try:
+            if not isinstance(record, Mapping):
+                raise BrokenRecordError(f"a {type(record).__name__}, expected an object")
+            session = read(record, user)
+        except PlumError as error:
+            broken(BrokenRecordError(f"{place}: {error}"), on_broken)
+            continue
+        if session.turns:
+            yield session
+
+
+def _chatgpt(record: Mapping[str, Any], user: str) -> Session:
+    mapping = record.get("mapping")
+    if not isinstance(mapping, Mapping):
+        raise BrokenRecordError("it has no `mapping` of messages")
+    branch: list[Any] = []
+    node_id, seen = record.get("current_node"), set()
+    while node_id is not None:
+        node = mapping.get(node_id)
+        if not isinstance(node, Mapping) or node_id in seen:
+            raise BrokenRecordError(f"message {node_id!r} is missing from its `mapping`")
+        seen.add(node_id)
+        branch.append(node.get("message"))
+        node_id = node.get("parent")
+    turns = tuple(turn for message in reversed(branch) if (turn := _chatgpt_turn(message)))
+    return session_of(
+        user,
+        f"chatgpt-{record.get('conversation_id') or _required(record, 'id')}",
+        turns,
+        seconds_of(_required(record, "create_time"), "create_time"),
+        topic=str(record.get("title") or ""),
+    )
+
+
+def _chatgpt_turn(message: Any) -> Turn | None:
+    """A message as a turn; None for what neither user nor assistant said to the other."""
+    if not isinstance(message, Mapping):
+        return None
+    role = (message.get("author") or {}).get("role")
+    content = message.get("content") or {}
+    hidden = (message.get("metadata") or {}).get("is_visually_hidden_from_conversation")
+    if role not in ("user", "assistant") or hidden or message.get("recipient", "all") != "all":
+        return None
+    if content.get("content_type") not in ("text", "multimodal_text"):
+        return None
+    parts = [part for part in content.get("parts") or () if isinstance(part, str) and part.strip()]
+    return Turn(role, "\n\n".join(parts), message.get("id")) if parts else None
+
+
+def _claude(record: Mapping[str, Any], user: str) -> Session:
+    messages = record.get("chat_messages")
+    if not isinstance(messages, list):
+        raise BrokenRecordError("it has no list of `chat_messages`")
+    turns = []
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or message.get("sender") not in ("human", "assistant"):
+            raise BrokenRecordError(f"message {number} is of neither human nor assistant")
+        blocks = [
+            block.get("text")
+            for block in message.get("content") or ()
+            if isinstance(block, Mapping) and block.get("type") == "text"
+        ]
+        text = "\n\n".join(part for part in blocks if part) or message.get("text") or ""
+        if text.strip():
+            role: Role = "user" if message["sender"] == "human" else "assistant"
+            turns.append(Turn(role, text, message.get("uuid")))
+    return session_of(
+        user,
+        f"claude-{_required(record, 'uuid')}",
+        tuple(turns),
+        time_of(_required(record, "created_at"), "created_at"),
+        topic=str(record.get("name") or ""),
+    )
+
+
+def _required(record: Mapping[str, Any], name: str) -> Any:
+    if record.get(name) is None:
+        raise BrokenRecordError(f"it has no `{name}`")
+    return record[name]
+
+
+def _conversations(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+    """Each conversation, and where it stands."""
+    for name, content in _files(Path(path)):
+        try:
+            found = json.loads(content.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise BrokenRecordError(
+                f"{name}: not JSON ({error}); give the export as it was downloaded"
+            ) from error
+        if not isinstance(found, list):
+            raise BrokenRecordError(
+                f"{name}: a {type(found).__name__}, expected a list of conversations; give the "
+                "export as it was downloaded, or the conversations.json in it"
+            )
+        for number, record in enumerate(found, start=1):
+            yield f"{name}, conversation {number}", record
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of conversations: one, or those in an archive (large exports have several)."""
+    try:
+        if not zipfile.is_zipfile(path):
+            yield str(path), path.read_bytes()
+            return
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(
+                name
+                for name in archive.namelist()
+                if (base := name.rsplit("/", 1)[-1]).startswith("conversations")
+                and base.endswith(".json")
+            )
+            if not names:
+                raise BrokenRecordError(
+                    f"{path}: there is no conversations.json in it; give the export of ChatGPT or "
+                    "Claude as it was downloaded"
+                )
+            for name in names:
+                yield f"{path}/{name}", archive.read(name)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MissingFileError(f"{path} can't be read ({error}); check the path") from error
