@@ -29,9 +29,9 @@ def test_an_export_is_imported_and_what_is_broken_is_told(run: Run, tmp_path: Pa
     }
     export = tmp_path / "conversations.json"
     export.write_text(json.dumps([good, {"uuid": "c2"}]), "utf-8")
-    unnamed = run("import", str(export), "--from", "claude", code=1)
+    unnamed = run("import", str(export), "--from", "claude")
     assert "name the user with --user" in unnamed.stderr
-    refused = run("import", str(export), "--from", "claude", "--user", "ana", code=1)
+    refused = run("import", str(export), "--from", "claude", "--user", "ana")
     assert "conversation 2: it has no list of `chat_messages`" in refused.stderr
     options = ("--from", "claude", "--user", "ana", "--skip-broken", "--json")
     first = json.loads(run("import", str(export), *options).stdout)
