@@ -17,11 +17,20 @@ from langchain_core.messages import (
 from pydantic import ConfigDict, Field, model_validator
 
 from plum_langchain.errors import InvalidInputError
-from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
+from plum_langchain.memories.base import (
+    MemoryName,
+    Snippet,
+    check_memory_name,
+    with_snippets,
+)
 from plum_langchain.session import Turn, check_id
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+_MEMORY = "memory"
+"""The input by which a call chooses its memory."""
 
 
 class PlumMemory(BaseMemory):
@@ -36,7 +45,8 @@ class PlumMemory(BaseMemory):
         user_id: Whose chat.
         session_id: Its name; after the home's `idle_seconds` of silence a new session of this
             name begins.
-        memory: "parametric", "retrieval", "hybrid" or "none".
+        memory: "parametric", "retrieval", "hybrid" or "none". A call may choose another with an
+            input "memory".
         k: Exchanges recalled by retrieval and hybrid.
         memory_key: The prompt's variable.
         input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has
@@ -85,7 +95,8 @@ class PlumMemory(BaseMemory):
         """The session so far, after what retrieval recalls for this input.
 
         Raises:
-            InvalidInputError: several inputs, and `input_key` doesn't say which is the user's.
+            InvalidInputError: several inputs, and `input_key` doesn't say which is the user's; or
+                no memory is called so.
         """
         idle = self.plum.settings.idle_seconds
         sessions = self.plum.journal.sessions
@@ -94,7 +105,8 @@ class PlumMemory(BaseMemory):
             HumanMessage(t.content) if t.role == "user" else AIMessage(t.content) for t in turns
         ]
         snippets: tuple[Snippet, ...] = ()
-        if self.memory in ("retrieval", "hybrid"):
+        name = check_memory_name(inputs.get(_MEMORY, self.memory))
+        if name in ("retrieval", "hybrid"):
             query = _text(inputs, self._input_key(inputs), "input_key")
             memory = self.plum.memory_named("retrieval", k=self.k)
             snippets = memory.recall(self.user_id, query).snippets
@@ -127,7 +139,7 @@ class PlumMemory(BaseMemory):
     def _input_key(self, inputs: dict[str, Any]) -> str:
         if self.input_key is not None:
             return self.input_key
-        keys = [key for key in inputs if key not in (*self.memory_variables, "stop")]
+        keys = [key for key in inputs if key not in (*self.memory_variables, "stop", _MEMORY)]
         if len(keys) == 1:
             return keys[0]
         raise InvalidInputError(

@@ -19,9 +19,9 @@ from langchain_core.messages import BaseMessage, SystemMessage
 from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import InvalidInputError, PlumError
 from plum_langchain.importers.messages import said_by_user, turns_of
-from plum_langchain.memories.base import check_memory_name, with_snippets
+from plum_langchain.memories.base import MemoryName, check_memory_name, with_snippets
 from plum_langchain.memories.recollection import Recollection, listed
-from plum_langchain.users import UserId, checked_user, thread_of, user_of
+from plum_langchain.users import UserId, checked_user, memory_of, thread_of, user_of
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
@@ -43,7 +43,8 @@ class PlumMiddleware(AgentMiddleware):
 
     Args:
         plum: The open home.
-        memory: "parametric", "retrieval", "hybrid" or "none" (records, recalls nothing).
+        memory: "parametric", "retrieval", "hybrid" or "none" (records, recalls nothing). A request
+            may choose another: `context.memory` (or `["memory"]`), or `configurable["memory"]`.
         user_id: See above.
         k: Exchanges recalled by retrieval and hybrid.
 
@@ -110,16 +111,17 @@ class PlumMiddleware(AgentMiddleware):
 
     def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
         self._record(user_id, thread_id, request.messages)
+        memory = memory_of(request.runtime, self.memory)
         if isinstance(request.model, ChatPlum):
-            settings = {"user_id": user_id, "memory": self.memory, "k": self.k}
+            settings = {"user_id": user_id, "memory": memory, "k": self.k}
             return request.override(model_settings={**request.model_settings, **settings})
-        if self.memory == "none":
+        if memory == "none":
             return request
-        if self.memory != "retrieval":
+        if memory != "retrieval":
             raise InvalidInputError(
-                f"{self.memory} memory answers with the user's own adapter, so the agent's model "
+                f"{memory} memory answers with the user's own adapter, so the agent's model "
                 f"must be plum.chat_model(), not {type(request.model).__name__}; or use "
-                "memory='retrieval', which works with any model"
+                "memory='retrieval' or PlumRecallMiddleware, which work with any model"
             )
         retrieval = self.plum.memory_named("retrieval", k=self.k)
         snippets = retrieval.recall(user_id, _asked(request)).snippets
@@ -214,15 +216,16 @@ class PlumRecallMiddleware(PlumMiddleware):
         if isinstance(request.model, ChatPlum):
             settings = {**request.model_settings, "user_id": user_id, "memory": "none"}
             request = request.override(model_settings=settings)
-        remembered = [] if self.memory == "none" else self._recall(user_id, _asked(request))
+        memory = memory_of(request.runtime, self.memory)
+        remembered = [] if memory == "none" else self._recall(user_id, _asked(request), memory)
         if not remembered:
             return request
         own = f"{request.system_message.text}\n\n" if request.system_message else ""
         return request.override(system_message=SystemMessage(own + _told_to_model(remembered)))
 
-    def _recall(self, user_id: str, asked: str) -> list[Recollection]:
+    def _recall(self, user_id: str, asked: str, memory: MemoryName) -> list[Recollection]:
         """What is remembered, or nothing if it fails or takes too long."""
-        future = self._worker.submit(self.plum.recall, user_id, asked, memory=self.memory, k=self.k)
+        future = self._worker.submit(self.plum.recall, user_id, asked, memory=memory, k=self.k)
         try:
             found = future.result(self.timeout)
         except TimeoutError:

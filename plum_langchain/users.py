@@ -1,10 +1,11 @@
-"""Whose request it is: named by the application, never guessed."""
+"""Whose request it is, and of which memory: named by the application, never guessed."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from plum_langchain.errors import MissingUserError
+from plum_langchain.memories.base import MemoryName, check_memory_name
 from plum_langchain.session import check_id
 
 UserId = str | Callable[[Any], str]
@@ -35,18 +36,12 @@ def user_of(runtime: Any, given: UserId | None, *, hint: str) -> str:
         MissingUserError: nobody is named.
         InvalidInputError: the name can't be one.
     """
-    context = getattr(runtime, "context", None)
-    if isinstance(context, Mapping):
-        in_context = context.get("user_id")
-    else:
-        in_context = getattr(context, "user_id", None)
-    settings = configurable()
     server_user = getattr(getattr(runtime, "server_info", None), "user", None)
     candidates = (
         given(runtime) if callable(given) else given,
-        in_context,
-        settings.get("user_id"),
-        settings.get("langgraph_user_id"),
+        _in_context(runtime, "user_id"),
+        configurable().get("user_id"),
+        configurable().get("langgraph_user_id"),
         getattr(server_user, "identity", None),
     )
     for candidate in candidates:
@@ -60,11 +55,27 @@ def user_of(runtime: Any, given: UserId | None, *, hint: str) -> str:
     )
 
 
+def memory_of(runtime: Any, default: MemoryName) -> MemoryName:
+    """The memory of a request: `context.memory`, `configurable["memory"]`, or the face's own.
+
+    Raises:
+        InvalidInputError: no memory is called so.
+    """
+    chosen = _in_context(runtime, "memory") or configurable().get("memory")
+    return default if chosen is None else check_memory_name(chosen)
+
+
 def thread_of(runtime: Any) -> str:
     """The thread of a request; "agent" where it has none."""
     info = getattr(runtime, "execution_info", None)
     thread = configurable().get("thread_id") or getattr(info, "thread_id", None)
     return str(thread) if thread is not None else "agent"
+
+
+def _in_context(runtime: Any, name: str) -> Any:
+    """A field of the run's context, whatever kind of object that is; None without."""
+    context = getattr(runtime, "context", None)
+    return context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
 
 
 def configurable() -> Mapping[str, Any]:
