@@ -1,0 +1,21 @@
+"""What every long-term memory of a chatbot owes its users, as tests that any memory can run.
+
+Subclass `MemoryStandardTests`, say how your memory is opened, and pytest does the rest:
+
+    from plum_langchain.testing import MemoryStandardTests, MemoryUnderTest
+
+    class TestMyMemory(MemoryStandardTests):
+        def open(self, directory):
+            return MyMemoryUnderTest(directory)
+
+It needs pytest (`pip install pytest`), and its plugin pytest-asyncio for the asynchronous test.
+"""
+
+from plum_langchain.testing.memory import (
+    HOSTILE_IDS,
+    Exchange,
+    MemoryStandardTests,
+    MemoryUnderTest,
+)
+
+__all__ = ["HOSTILE_IDS", "Exchange", "MemoryStandardTests", "MemoryUnderTest"]
