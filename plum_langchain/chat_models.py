@@ -1,12 +1,13 @@
 """ChatPlum: a user's adapted model as a LangChain chat model."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Literal
 from uuid import uuid4
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
@@ -22,14 +23,20 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableMap,
+    RunnablePassthrough,
+)
+from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import Message
-from plum_langchain.models import Reply
+from plum_langchain.models import Reply, TokenLogprob
 from plum_langchain.serving import Request, Serving
 
 _ROLES = {
@@ -53,6 +60,7 @@ class ChatPlum(Serving, BaseChatModel):
         memory: "parametric", "retrieval", "hybrid" or "none".
         k: Exchanges recalled by retrieval and hybrid.
         temperature, top_p, max_tokens, seed, stop: As usual; temperature 0 is greedy.
+        logprobs, top_logprobs: As OpenAI's; they come in the response metadata.
 
     Instantiate:
         ```python
@@ -77,14 +85,44 @@ class ChatPlum(Serving, BaseChatModel):
         await model.ainvoke("Which day is my bakery closed?")
         ```
 
+    Tool calling:
+        ```python
+        from langchain.tools import tool
+
+        @tool(description="The weather of a place.")
+        def weather(place: str) -> str:
+            return f"Rain in {place}."
+
+        calling = model.bind_tools([weather], tool_choice="any")
+        calling.invoke("Will it rain in Porto?").tool_calls
+        ```
+
+    Structured output:
+        ```python
+        from pydantic import BaseModel
+
+        class Place(BaseModel):
+            name: str
+            rainy: bool
+
+        model.with_structured_output(Place).invoke("Is Porto a rainy place?")
+        ```
+
+    Batch:
+        ```python
+        chats = ["Which day is my bakery closed?", "What is my oven called?"]
+        [reply.content for reply in model.batch(chats)]
+        ```
+
     Who replies:
         The user's adapter, when the last message asks for what the user told; the base model
         otherwise, as with memory "none", or of "hybrid" as with "retrieval"
         (`ServingSettings.scope`).
 
     Response metadata:
-        `model_name`, `user_id`, `generation` (the adapter's; None for the base model) and
-        `finish_reason` ("stop" or "length"). `usage_metadata` counts tokens.
+        `model_name`, `user_id`, `generation` (the adapter's; None for the base model),
+        `finish_reason` ("stop", "length" or "tool_calls"), and `logprobs` if they were asked for.
+        `usage_metadata` counts tokens.
 
     Raises (on a call):
         MissingUserError: no user is named and the memory needs one.
@@ -186,6 +224,26 @@ class ChatPlum(Serving, BaseChatModel):
             [failed], exception_key="parsing_error"
         )
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Reply to several chats, of several users perhaps, in one padded generation."""
+        with self.plum.engine.expecting(len(inputs)):
+            return super().batch(inputs, config, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """The same, without blocking the event loop."""
+        with self.plum.engine.expecting(len(inputs)):
+            return await super().abatch(inputs, config, **kwargs)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -193,7 +251,29 @@ class ChatPlum(Serving, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        request, reply = self.reply(to_chat(messages), stop, **kwargs)
+        return self._result(messages, stop, None, kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        cancelled = threading.Event()
+        try:
+            return await run_in_executor(None, self._result, messages, stop, cancelled, kwargs)
+        finally:  # whoever no longer waits for it: it ends at its next token
+            cancelled.set()
+
+    def _result(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        cancelled: threading.Event | None,
+        call: dict[str, Any],
+    ) -> ChatResult:
+        request, reply = self.reply(to_chat(messages), stop, cancelled, **call)
         message = AIMessage(
             content=reply.text,
             tool_calls=[
@@ -316,4 +396,19 @@ def _metadata(request: Request, reply: Reply) -> dict[str, Any]:
         "user_id": request.user_id,
         "generation": request.adapter.generation if request.adapter else None,
         "finish_reason": reply.finish_reason,
+        **({} if reply.logprobs is None else {"logprobs": _logprobs(reply.logprobs)}),
+    }
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """As OpenAI has them."""
+
+    def one(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "bytes": list(token.encode()), "logprob": logprob}
+
+    return {
+        "content": [
+            {**one(t.token, t.logprob), "top_logprobs": [one(*other) for other in t.top]}
+            for t in tokens
+        ]
     }

@@ -1,6 +1,7 @@
 """What ChatPlum and PlumLLM share: from a face's fields and a call to a request for the engine."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,17 @@ from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
 from plum_langchain.models import Engine, Reply, Sampling, Toolbox
 
-PER_CALL = ("user_id", "memory", "k", "temperature", "top_p", "max_tokens", "seed")
+PER_CALL = (
+    "user_id",
+    "memory",
+    "k",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+)
 """The fields that a call may give instead."""
 
 
@@ -42,6 +53,8 @@ class Serving(BaseModel):
     top_p: float = 1.0
     max_tokens: int | None = None
     seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     stop: list[str] | None = None
 
     def identity(self, **call: Any) -> dict[str, Any]:
@@ -79,19 +92,29 @@ class Serving(BaseModel):
         return ids
 
     def reply(
-        self, messages: list[Message], stop: list[str] | None, **call: Any
+        self,
+        messages: list[Message],
+        stop: list[str] | None,
+        cancelled: threading.Event | None = None,
+        **call: Any,
     ) -> tuple[Request, Reply]:
         """The whole reply to these messages, and the request that was made of them.
+
+        Args:
+            messages: The chat.
+            stop: Strings that end the reply.
+            cancelled: Ends it at its next token, once it is set.
+            call: The call's own options.
 
         Raises:
             PlumError: as `request` and `Engine.chat`.
         """
         request = self.request(messages, stop, **call)
         try:
-            return request, self._chat(request)
+            return request, self._chat(request, cancelled)
         except DamagedAdapterError as error:
             request = self._anew(request, error, messages, stop, call)
-            return request, self._chat(request)
+            return request, self._chat(request, cancelled)
 
     def reply_pieces(
         self, messages: list[Message], stop: list[str] | None, **call: Any
@@ -106,9 +129,15 @@ class Serving(BaseModel):
             for piece in self._stream_chat(request):
                 yield request, piece
 
-    def _chat(self, request: Request) -> Reply:
+    def _chat(self, request: Request, cancelled: threading.Event | None) -> Reply:
         engine: Engine = self.plum.engine
-        return engine.chat(request.messages, request.adapter, request.sampling, request.tools)
+        return engine.chat(
+            request.messages,
+            request.adapter,
+            request.sampling,
+            request.tools,
+            cancelled=cancelled,
+        )
 
     def _stream_chat(self, request: Request) -> Iterator[str | Reply]:
         engine: Engine = self.plum.engine
@@ -163,6 +192,7 @@ class Serving(BaseModel):
                 seed=options["seed"],
                 stop=tuple(stop if stop is not None else self.stop or ()),
                 schema=schema,
+                logprobs=(options["top_logprobs"] or 0) if options["logprobs"] else None,
             ),
             tools=toolbox(call.get("tools"), call.get("tool_choice")),
         )

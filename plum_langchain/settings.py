@@ -170,6 +170,7 @@ class ServingSettings:
         "auto"  # bfloat16 on CUDA and on CPUs that multiply it, float32 elsewhere; or name one
     )
     max_adapters: int = 8  # loaded at once; the least recently used is dropped
+    max_batch: int = 8  # requests that came at the same time and are generated together
     # Add each loaded adapter to a copy of the weights it is for: as quick as the base model then,
     # for as much memory as the copy takes. For few users; docs/performance.md, "Answering".
     merge: bool = False
@@ -182,6 +183,7 @@ class ServingSettings:
 
     def __post_init__(self) -> None:
         _require(self.max_adapters > 0, f"max_adapters must be positive, not {self.max_adapters}")
+        _require(self.max_batch > 0, f"max_batch must be positive, not {self.max_batch}")
         _require(
             self.scope is None or 0 < self.scope < 1,
             f"scope must be between 0 and 1, or None, not {self.scope}",

@@ -5,7 +5,7 @@ from plum_langchain.models.calls import BrokenCall, Call, Toolbox
 from plum_langchain.models.engine import Engine
 from plum_langchain.models.load import LoadedModel, load_model, release_memory
 from plum_langchain.models.resolve import ResolvedModel, resolve_model
-from plum_langchain.models.sampling import Reply, Sampling
+from plum_langchain.models.sampling import Reply, Sampling, TokenLogprob
 
 __all__ = [
     "BrokenCall",
@@ -16,6 +16,7 @@ __all__ = [
     "Reply",
     "ResolvedModel",
     "Sampling",
+    "TokenLogprob",
     "Toolbox",
     "load_model",
     "release_memory",

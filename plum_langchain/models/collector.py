@@ -31,20 +31,22 @@ class Collector:
         hold: str | None = None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._prompt_length = prompt_length
+        self.prompt_length = prompt_length
         self._stop = [s for s in stop if s]
         self._emit = emit
         self._cancelled = cancelled
         self._hold = hold
-        self._sent = 0
+        self.sent = 0
+        """Characters that were sent."""
         self.stopped = False
+        """Whether a stop string ended the reply."""
 
     def __call__(self, ids: Any, scores: Any, **_: Any) -> Any:
         """Whether each row of `ids` (1, T) is finished: a (1,) bool tensor."""
         import torch
 
         if self._stop or self._emit is not None:
-            text, self.stopped = self._cut(self._decode(ids[0, self._prompt_length :].tolist()))
+            text, self.stopped = self._cut(self._decode(ids[0, self.prompt_length :].tolist()))
             if not self.stopped:
                 self._send(text)
         done = self.stopped or (self._cancelled is not None and self._cancelled.is_set())
@@ -58,9 +60,9 @@ class Collector:
 
     def send_rest(self, text: str) -> None:
         """Send what was held back of the reply, whose text is this."""
-        if self._emit is not None and len(text) > self._sent:
-            self._emit(text[self._sent :])
-            self._sent = len(text)
+        if self._emit is not None and len(text) > self.sent:
+            self._emit(text[self.sent :])
+            self.sent = len(text)
 
     def _decode(self, ids: list[int]) -> str:
         # Cleaning up would change text that has been sent already (" ." into "."), and text that
@@ -85,9 +87,9 @@ class Collector:
         end = len(clear) - self._beginning_of_mark(clear)
         if self._hold:
             end = len(clear[:end].rstrip())  # what stands before a call is no part of the text
-        if end > self._sent:
-            self._emit(text[self._sent : end])
-            self._sent = end
+        if end > self.sent:
+            self._emit(text[self.sent : end])
+            self.sent = end
 
     def _beginning_of_mark(self, text: str) -> int:
         """How many characters at the end of `text` may begin a stop string, or what is held."""

@@ -1,38 +1,40 @@
 """One engine: the base model loaded once, any user's published generation attached on demand.
 
 Adapters are kept attached up to a bound, the least recently used goes first. A request names the
-generation it wants; the engine never decides whose adapter that is. One request runs at a time
-(activating an adapter changes the shared model), so threads are safe and wait for each other.
+generation it wants; the engine never decides whose adapter that is. One generation runs at a time
+(activating an adapter changes the shared model); requests that come meanwhile wait, and are
+generated together, each with its own adapter.
 """
 
-import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
-from plum_langchain.errors import InvalidInputError, WrongBaseModelError
+from plum_langchain.errors import (
+    InvalidInputError,
+    PlumError,
+    WrongBaseModelError,
+)
 from plum_langchain.learning.template import ChatTemplate, Message
-from plum_langchain.models.beams import Likely, ends_of, likeliest
-from plum_langchain.models.calls import CallSyntax, Toolbox
-from plum_langchain.models.collector import Collector
-from plum_langchain.models.grammar import Grammars, json_of
+from plum_langchain.models.beams import Likely, likeliest
+from plum_langchain.models.calls import Toolbox
+from plum_langchain.models.generation import Jobs
 from plum_langchain.models.load import LoadedModel, load_model
 from plum_langchain.models.reading import Reading
 from plum_langchain.models.resolve import ResolvedModel
-from plum_langchain.models.sampling import Reply, Sampling, drawing, seeded
+from plum_langchain.models.sampling import Sampling
+from plum_langchain.models.writing import Writing
 from plum_langchain.settings import ServingSettings
 
 if TYPE_CHECKING:
     from plum_langchain.models.lora import LoraSwitch, LoraWeights
 
 
-class Engine(Reading):
+class Engine(Reading, Writing):
     """Generates, streams and scores with the base model or one adapter on top of it."""
 
     def __init__(
@@ -45,6 +47,7 @@ class Engine(Reading):
         self._store = store
         self._settings = settings or ServingSettings()
         self._lock = threading.RLock()
+        self._jobs = Jobs()
         self._base: LoadedModel | None = None
         self._switch: LoraSwitch | None = None
         self._attached: OrderedDict[str, tuple[AdapterRef, Manifest, LoraWeights]] = OrderedDict()
@@ -81,6 +84,9 @@ class Engine(Reading):
         Raises:
             WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
         """
+        found = self._attached.get(adapter.name)  # at once, while another request is generated
+        if found is not None:
+            return found[1]
         with self._activated(adapter):
             return self._attached[adapter.name][1]
 
@@ -99,31 +105,6 @@ class Engine(Reading):
         return len(self._raw_ids(text))
 
     # -- asking --------------------------------------------------------------------------------
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        adapter: AdapterRef | None,
-        sampling: Sampling,
-        tools: Toolbox | None = None,
-    ) -> Reply:
-        """Reply to a chat through the model's chat template.
-
-        What reads as a special token in a message is taken as the text it is.
-
-        Args:
-            messages: The chat.
-            adapter: On top of the base model.
-            sampling: How the reply is drawn.
-            tools: That the model may call, or must.
-
-        Raises:
-            ChatTemplateError: the template refuses the messages.
-            InvalidInputError: they are longer than the model reads, or the reply's schema or the
-                tools' can't be enforced.
-            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
-        """
-        return self._generate(self._chat_ids(messages, tools), adapter, sampling, tools=tools)
 
     def likely(
         self,
@@ -180,37 +161,6 @@ class Engine(Reading):
             )
         return found, len(prompt)
 
-    def stream_chat(
-        self,
-        messages: Sequence[Message],
-        adapter: AdapterRef | None,
-        sampling: Sampling,
-        tools: Toolbox | None = None,
-    ) -> Iterator[str | Reply]:
-        """Like `chat`, piece by piece; the last item is the whole `Reply`, with the tools called.
-
-        Closing the iterator stops the generation at its next token.
-        """
-        return self._stream(self._chat_ids(messages, tools), adapter, sampling, tools)
-
-    def complete(self, prompt: str, adapter: AdapterRef | None, sampling: Sampling) -> Reply:
-        """Continue a raw prompt (special tokens in it are taken as such).
-
-        Raises:
-            InvalidInputError: the prompt is empty, or longer than the model reads.
-            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
-        """
-        return self._generate(self._raw_ids(prompt), adapter, sampling)
-
-    def stream(
-        self, prompt: str, adapter: AdapterRef | None, sampling: Sampling
-    ) -> Iterator[str | Reply]:
-        """Like `complete`, piece by piece; the last item is the whole `Reply`.
-
-        Closing the iterator stops the generation at its next token.
-        """
-        return self._stream(self._raw_ids(prompt), adapter, sampling)
-
     # -- inside --------------------------------------------------------------------------------
 
     def _chat_ids(self, messages: Sequence[Message], tools: Toolbox | None = None) -> list[int]:
@@ -218,22 +168,6 @@ class Engine(Reading):
         if tools is None and not any("tool_calls" in m or m["role"] == "tool" for m in messages):
             return template.tokenize(template.prompt(messages))[0]
         return template.tokenize(self._syntax.prompt(template, messages, tools))[0]
-
-    @cached_property
-    def _syntax(self) -> CallSyntax:
-        return CallSyntax.of(ChatTemplate(self.base.tokenizer))
-
-    @cached_property
-    def _grammars(self) -> Grammars:
-        model = self.base.model
-        vocabulary = model.config.get_text_config().vocab_size
-        return Grammars(self.base.tokenizer, vocabulary, ends_of(model, self.base.tokenizer))
-
-    def _grammar(self, sampling: Sampling, tools: Toolbox | None) -> str | None:
-        """What the reply must be; None for anything."""
-        if sampling.schema is not None:
-            return f"start: {json_of(sampling.schema)}"
-        return self._syntax.grammar(tools, self.base.tokenizer) if tools else None
 
     def _reply_ids(self, replies: Sequence[str]) -> dict[tuple[int, ...], str]:
         """Replies by the tokens they are behind any chat; as in training, without outer spaces."""
@@ -264,92 +198,6 @@ class Engine(Reading):
             )
         return int(limit) - len(prompt)
 
-    def _stream(
-        self,
-        prompt: list[int],
-        adapter: AdapterRef | None,
-        sampling: Sampling,
-        tools: Toolbox | None = None,
-    ) -> Iterator[str | Reply]:
-        pieces: queue.Queue[str | Reply | BaseException] = queue.Queue()
-        cancelled = threading.Event()
-
-        def work() -> None:
-            try:
-                pieces.put(
-                    self._generate(prompt, adapter, sampling, pieces.put, cancelled, tools=tools)
-                )
-            except BaseException as error:  # handed to the reader, who raises it
-                pieces.put(error)
-
-        worker = threading.Thread(target=work, name="plum-stream", daemon=True)
-        worker.start()
-        try:
-            while True:
-                item = pieces.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                if isinstance(item, Reply):
-                    return
-        finally:
-            cancelled.set()
-            worker.join()
-
-    def _generate(
-        self,
-        prompt: list[int],
-        adapter: AdapterRef | None,
-        sampling: Sampling,
-        emit: Callable[[str], None] | None = None,
-        cancelled: threading.Event | None = None,
-        *,
-        tools: Toolbox | None = None,
-    ) -> Reply:
-        import torch
-        from transformers import LogitsProcessorList, StoppingCriteriaList
-
-        tokenizer = self.base.tokenizer
-        room = self._room(prompt)
-        wanted = sampling.max_new_tokens if room is None else min(sampling.max_new_tokens, room)
-        hold = self._syntax.sign if tools else None
-        collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled, hold=hold)
-        grammar = self._grammar(sampling, tools)
-        form = self._grammars.constraint(grammar, len(prompt), wanted) if grammar else None
-        inputs = torch.tensor([prompt], device=self.base.device)
-        with (
-            self._activated(adapter) as model,
-            torch.inference_mode(),
-            seeded(sampling, self.base.device),
-        ):
-            output = model.generate(
-                input_ids=inputs,
-                attention_mask=torch.ones_like(inputs),
-                max_new_tokens=wanted,
-                logits_processor=LogitsProcessorList([form] if form else []),
-                stopping_criteria=StoppingCriteriaList([collector]),
-                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                **drawing(sampling),
-            )
-        new = output[0, len(prompt) :].tolist()
-        text = collector.text(new)
-        ended = new and new[-1] in ends_of(model, tokenizer)
-        whole = (ended and not (form and form.cut)) or collector.stopped
-        reason = "stop" if whole else "length"
-        reply = Reply(text, reason, len(prompt), len(new))
-        if tools:
-            found = self._syntax.parsed(text, tools)
-            reason = "tool_calls" if found.calls and reason == "stop" else reason
-            reply = replace(
-                reply,
-                text=found.text,
-                finish_reason=reason,
-                calls=found.calls,
-                broken=found.broken,
-            )
-        collector.send_rest(reply.text)
-        return reply
-
     @contextmanager
     def _activated(
         self, adapter: AdapterRef | None, lora: "LoraWeights | None" = None
@@ -360,6 +208,32 @@ class Engine(Reading):
             assert adapter is None or lora is None
             self._switch.use(lora if adapter is None else self._weights(adapter, self._switch))
             yield base.model
+
+    def _rows_apart(self) -> bool:
+        assert self._switch is not None
+        return self._switch.rows_apart
+
+    @contextmanager
+    def _on_rows(
+        self, adapters: Sequence[AdapterRef | None]
+    ) -> Iterator[tuple[Any, list[PlumError | None]]]:
+        with self._lock:
+            model = self.base.model
+            assert self._switch is not None
+            errors: list[PlumError | None] = []
+            weights: list[LoraWeights | None] = []
+            for adapter in adapters:
+                try:
+                    weights.append(self._weights(adapter, self._switch) if adapter else None)
+                except PlumError as error:
+                    errors.append(error)
+                else:
+                    errors.append(None)
+            if all(found is weights[0] for found in weights):
+                self._switch.use(weights[0] if weights else None)
+            else:
+                self._switch.use_per_row(weights)
+            yield model, errors
 
     def _weights(self, adapter: AdapterRef, switch: "LoraSwitch") -> "LoraWeights":
         if adapter.name not in self._attached:

@@ -39,13 +39,11 @@ class Grammars:
         self._vocabulary = vocabulary
         self._ends = list(ends)
 
-    def constraint(self, grammar: str, prompt_length: int, room: int) -> "Constraint":
+    def constraint(self, grammar: str) -> "Constraint":
         """For one reply.
 
         Args:
             grammar: With a rule `start`.
-            prompt_length: Tokens before the reply.
-            room: Tokens that the reply may have. It is brought to an end in time, if that can be.
 
         Raises:
             InvalidInputError: it is no grammar, or asks for what can't be enforced.
@@ -58,7 +56,7 @@ class Grammars:
                 f"a reply of this form can't be enforced: {matcher.get_error().splitlines()[0]}; "
                 "use a schema of objects, arrays, strings, numbers, booleans and enums"
             )
-        return Constraint(matcher, prompt_length, prompt_length + room - 1, self._closers)
+        return Constraint(matcher, self._closers)
 
     @cached_property
     def _closers(self) -> list[int]:
@@ -84,20 +82,25 @@ class Constraint:
 
     Args:
         matcher: Of the grammar.
-        prompt_length: Tokens before the reply.
-        last: Where the reply's last token stands that isn't its end.
         closers: Tokens to bring it to an end with.
     """
 
-    def __init__(
-        self, matcher: "LLMatcher", prompt_length: int, last: int, closers: Sequence[int]
-    ) -> None:
+    def __init__(self, matcher: "LLMatcher", closers: Sequence[int]) -> None:
         self._matcher = matcher
-        self._seen = prompt_length
-        self._last = last
         self._closers = closers
+        self._seen = self._last = 0
         self.cut = False
         """Whether it was brought to an end before the model came to one."""
+
+    def begin(self, prompt_length: int, room: int) -> None:
+        """A reply begins.
+
+        Args:
+            prompt_length: Tokens before it.
+            room: Tokens that it may have. It is brought to an end in time, if that can be.
+        """
+        self._seen = prompt_length
+        self._last = prompt_length + room - 1  # where its last token stands that isn't its end
 
     def __call__(self, ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
         """The scores (1, V), -inf for what can't come next; `ids` (1, T) are all tokens so far."""

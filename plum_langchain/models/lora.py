@@ -8,6 +8,7 @@ is computed is the same: W x + (alpha / r) B A x (LoRA, arXiv 2106.09685, equati
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from plum_langchain.models.products import (
     LowRank,
     Merged,
     OwnProduct,
+    PerRow,
     Product,
     as_rows,
 )
@@ -113,6 +115,49 @@ class LoraSwitch:
         for product in self._names:
             product.use(weights.get(product) if weights else None)
         self._current = weights
+
+    def use_per_row(self, weights: Sequence[LoraWeights | None]) -> None:
+        """Answer each row of a batch with an adapter of its own, until the next `use`.
+
+        Args:
+            weights: Of each row, None for the base model; none of them is merged.
+        """
+        self._current = _HALF_SWITCHED
+        distinct = {id(found): found for found in weights if found}
+        rows = {
+            key: torch.tensor([n for n, found in enumerate(weights) if id(found) == key])
+            for key in distinct
+        }
+        for product in self._names:
+            of = [
+                (rows[key], adapter)
+                for key, found in distinct.items()
+                if isinstance(adapter := found.get(product), Beside)
+            ]
+            product.use(PerRow(tuple(of)) if of else None)
+
+    @cached_property
+    def rows_apart(self) -> bool:
+        """Whether each layer is given the rows of a batch apart, as `use_per_row` needs it.
+
+        Found by watching the model read two rows of three tokens; experts, say, are given the
+        tokens of all rows in a heap.
+        """
+        apart: list[bool] = []
+
+        def watch(_: Any, args: tuple[Any, ...]) -> None:
+            apart.append(args[0].dim() == 3 and args[0].shape[:2] == (2, 3))
+
+        layers = [module for module in self._model.modules() if isinstance(module, Layer)]
+        hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
+        try:
+            with torch.inference_mode():
+                ids = torch.zeros(2, 3, dtype=torch.long, device=self._model.device)
+                self._model(input_ids=ids, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return all(apart)
 
     def _linear(self, module: str) -> Any:
         try:

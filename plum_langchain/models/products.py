@@ -64,6 +64,26 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class PerRow:
+    """Adapters of a product for the rows of a batch.
+
+    Attributes:
+        of: Which rows (a tensor of their numbers) each of them is for; other rows have none.
+    """
+
+    of: tuple[tuple[torch.Tensor, Beside], ...]
+
+    def added_to(self, parts: Sequence[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+        """As `Beside.added_to`, of x (batch, T, in)."""
+        made = [y.clone() for y in parts]
+        for rows, adapter in self.of:
+            own = adapter.added_to([y[rows] for y in parts], x[rows])
+            for y, mine in zip(made, own, strict=True):
+                y[rows] = mine
+        return made
+
+
+@dataclass(frozen=True)
 class Merged:
     """An adapter of a product that is added to its weights: weight is theirs, laid out."""
 
@@ -75,9 +95,9 @@ class OwnProduct:
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
-        self._adapter: Beside | None = None
+        self._adapter: Beside | PerRow | None = None
 
-    def use(self, adapter: "Beside | Merged | None") -> None:
+    def use(self, adapter: "Beside | PerRow | Merged | None") -> None:
         """Compute with this adapter from now on, or without."""
         assert not isinstance(adapter, Merged)
         self._adapter = adapter
@@ -111,12 +131,12 @@ class Product:
             zeros = [rows[0].new_zeros(size) for size in self._sizes]
             pairs = zip(biases, zeros, strict=True)
             self._bias = torch.cat([zero if bias is None else bias for bias, zero in pairs])
-        self._adapter: Beside | Merged | None = None
+        self._adapter: Beside | PerRow | Merged | None = None
         self._input: torch.Tensor | None = None
         self._made: Sequence[torch.Tensor] = ()
         self._taken: set[int] = set()
 
-    def use(self, adapter: Beside | Merged | None) -> None:
+    def use(self, adapter: Beside | PerRow | Merged | None) -> None:
         """Compute with this adapter from now on, or without."""
         self._adapter = adapter
         self._input, self._made = None, ()
@@ -163,7 +183,7 @@ class Product:
         else:
             y = linear(x, weight, self._bias)
         parts: Sequence[torch.Tensor] = y.split(self._sizes, -1)
-        return adapter.added_to(parts, x) if isinstance(adapter, Beside) else parts
+        return adapter.added_to(parts, x) if isinstance(adapter, Beside | PerRow) else parts
 
     def _laid_out(self, rows: torch.Tensor) -> torch.Tensor:
         return _packed(rows) if self._packs else rows

@@ -1,13 +1,11 @@
 """How a reply is drawn, and what it is once it is finished."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from plum_langchain.errors import InvalidInputError
-from plum_langchain.learning.randomness import set_aside
 from plum_langchain.models.calls import BrokenCall, Call
 
 
@@ -15,7 +13,8 @@ from plum_langchain.models.calls import BrokenCall, Call
 class Sampling:
     """How a reply is drawn. Temperature 0 is greedy; `seed` makes a sampled reply repeatable.
 
-    With a `schema` (JSON schema) the reply can't but be JSON of it, unless it is cut off.
+    With a `schema` (JSON schema) the reply can't but be JSON of it. With `logprobs` each token is
+    told with its log-probability, and so are as many of the likeliest in its place.
     """
 
     max_new_tokens: int = 256
@@ -24,14 +23,39 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
+    logprobs: int | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn; else the likeliest is taken."""
+        return self.temperature >= _GREEDY_BELOW
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise InvalidInputError(f"max_tokens must be at least 1, not {self.max_new_tokens}")
         if not 0 <= self.temperature < math.inf:
             raise InvalidInputError(f"temperature must be 0 or more, not {self.temperature}")
+        if self.logprobs is not None and not 0 <= self.logprobs <= _MOST_LOGPROBS:
+            raise InvalidInputError(
+                f"top_logprobs must be from 0 to {_MOST_LOGPROBS}, not {self.logprobs}"
+            )
         if not 0 < self.top_p <= 1:
             raise InvalidInputError(f"top_p must be in (0, 1], not {self.top_p}")
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token of a reply.
+
+    Attributes:
+        token: Its text.
+        logprob: The natural logarithm of its probability, whatever the reply's form and sampling.
+        top: The likeliest tokens in its place, with theirs.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,7 @@ class Reply:
         completion_tokens: Written.
         calls: The tools it calls.
         broken: What was to be a call of a tool, and can't be read as one.
+        logprobs: Of its tokens without its end, if they were asked for.
     """
 
     text: str
@@ -53,33 +78,11 @@ class Reply:
     completion_tokens: int
     calls: tuple[Call, ...] = ()
     broken: tuple[BrokenCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 _GREEDY_BELOW = 1e-5
 """Logits divided by a smaller temperature overflow; the reply is the greedy one anyway."""
 
-
-def drawing(sampling: Sampling) -> dict[str, Any]:
-    """The arguments of `generate` that say how a token is chosen."""
-    if sampling.temperature < _GREEDY_BELOW:
-        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": 0,
-    }
-
-
-@contextmanager
-def seeded(sampling: Sampling, device: str) -> Iterator[None]:
-    """Torch's generators at the sampling's seed, and afterwards as they were."""
-    import torch
-
-    if sampling.seed is None:
-        yield
-        return
-    cuda = [torch.device(device)] if device.startswith("cuda") else []
-    with set_aside(cuda):
-        torch.manual_seed(sampling.seed)
-        yield
+_MOST_LOGPROBS = 20
+"""As many as OpenAI gives."""

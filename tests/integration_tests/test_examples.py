@@ -1,7 +1,12 @@
 """The examples run as they stand, one after another in one directory, on the real model."""
 
+import ast
+import asyncio
 import importlib.util
+import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +14,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from langchain_core.language_models import GenericFakeChatModel
+
+import plum_langchain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -35,6 +42,36 @@ def example(name: str) -> ModuleType:
 def test_an_agent_with_tools_remembers(capsys: pytest.CaptureFixture[str]) -> None:
     example("agent_with_tools").main()
     assert "Bertha" in capsys.readouterr().out.splitlines()[-1]
+
+
+PUBLIC = [
+    name
+    for name in plum_langchain.__all__
+    if "```python" in (getattr(plum_langchain, name).__doc__ or "")
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_docstrings_examples_run(
+    name: str, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a home as the first example left it."""
+    shutil.copytree(here / "my-home", tmp_path / "my-home")
+    monkeypatch.chdir(tmp_path)
+    anybody = GenericFakeChatModel(messages=iter(["so"] * 9))
+    monkeypatch.setattr(GenericFakeChatModel, "bind_tools", lambda self, *_, **__: self)
+    monkeypatch.setattr("langchain.agents.factory.init_chat_model", lambda _: anybody)
+    text = textwrap.dedent(getattr(plum_langchain, name).__doc__ or "")
+    space: dict[str, Any] = {"__name__": name}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        code = textwrap.dedent(block)
+        compiled = compile(code, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        ran = eval(compiled, space)
+        if ran is not None:  # there was an await in it
+            asyncio.run(ran)
+    for value in space.values():
+        if isinstance(value, plum_langchain.Plum):
+            value.close()
 
 
 def test_a_classic_chain(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +126,11 @@ def test_a_service(here: Path) -> None:
     with TestClient(example("service").app) as client:
         reply = client.post("/ana/served", content="What is my oven called?")
     assert reply.status_code == 200 and "Bertha" in reply.text
+
+
+def test_every_face_has_examples() -> None:
+    faces = {"ChatPlum", "PlumLLM", "PlumMemory", "PlumMiddleware", "PlumRecallMiddleware"}
+    assert {*faces, "Plum", "PlumRetriever", "memory_tools"} <= set(PUBLIC)
 
 
 def test_every_example_is_run_and_listed() -> None:

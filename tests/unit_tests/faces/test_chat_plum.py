@@ -145,9 +145,9 @@ async def test_the_event_loop_is_free_while_a_reply_is_made(
     ticked = threading.Event()
     chat, stream_chat = served.engine.chat, served.engine.stream_chat
 
-    def slow_chat(*given: Any) -> Any:
+    def slow_chat(*given: Any, **how: Any) -> Any:
         assert ticked.wait(10), "the event loop stood still"
-        return chat(*given)
+        return chat(*given, **how)
 
     def slow_stream(*given: Any) -> Iterator[Any]:
         for piece in stream_chat(*given):
@@ -185,7 +185,7 @@ def test_the_system_prompt_of_training_comes_before_the_callers_own(
     monkeypatch.setattr(
         served.engine,
         "chat",
-        lambda messages, *rest: prompts.append(messages) or chat(messages, *rest),
+        lambda messages, *rest, **how: prompts.append(messages) or chat(messages, *rest, **how),
     )
     asked = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Yes?"), HumanMessage(ASK)]
     served.chat_model("ana").invoke(asked)
@@ -252,10 +252,10 @@ def test_a_generation_given_up_between_choosing_and_loading_is_chosen_anew(
     expected = learned.chat_model(memory="none").invoke(ASK).content
 
     def forgetting(ask: Callable[..., Any]) -> Callable[..., Any]:
-        def asked(messages: Any, adapter: AdapterRef | None, *how: Any) -> Any:
+        def asked(messages: Any, adapter: AdapterRef | None, *how: Any, **more: Any) -> Any:
             if adapter is not None:
                 learned.forget("ana", all_sessions=True)
-            return ask(messages, adapter, *how)
+            return ask(messages, adapter, *how, **more)
 
         return asked
 

@@ -137,7 +137,7 @@ LONG = Sampling(max_new_tokens=400)
 @pytest.fixture
 def endless(engine: Engine) -> Engine:
     """An engine whose model never ends a turn."""
-    engine.base.model.generation_config.eos_token_id = None
+    engine.base.model.generation_config.eos_token_id = 1_000_000
     return engine
 
 

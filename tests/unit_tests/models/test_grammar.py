@@ -115,9 +115,9 @@ def test_a_schema_that_can_not_be_enforced_is_told(engine: Engine, schema: Any) 
 
 def allowed_after(tokenizer: Any, grammar: str, text: str) -> set[str]:
     """The tokens that may come after a reply has begun with this text."""
-    made: Constraint = Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).constraint(
-        grammar, 1, 1_000
-    )
+    grammars = Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    made: Constraint = grammars.constraint(grammar)
+    made.begin(1, 1_000)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     scores = made(torch.tensor([[0]]), torch.zeros(1, len(tokenizer)))
     for size in range(1, len(ids) + 1):

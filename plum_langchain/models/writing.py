@@ -1,0 +1,264 @@
+"""Replies of a model: whole or piece by piece, of a form, several requests at once."""
+
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from plum_langchain.adapters import AdapterRef
+from plum_langchain.errors import PlumError, StoppedError
+from plum_langchain.learning.template import ChatTemplate, Message
+from plum_langchain.models.beams import ends_of
+from plum_langchain.models.calls import CallSyntax, Toolbox
+from plum_langchain.models.collector import Collector
+from plum_langchain.models.generation import Job, Jobs, generate
+from plum_langchain.models.grammar import Grammars, json_of
+from plum_langchain.models.load import LoadedModel
+from plum_langchain.models.sampling import Reply, Sampling, TokenLogprob
+from plum_langchain.settings import ServingSettings
+
+
+class Writing(ABC):
+    """The half of an engine that replies."""
+
+    _settings: ServingSettings
+    _jobs: Jobs
+
+    @property
+    @abstractmethod
+    def base(self) -> LoadedModel:
+        """The base model; loaded at first use."""
+
+    @abstractmethod
+    def _rows_apart(self) -> bool:
+        """Whether the rows of a batch can have adapters of their own."""
+
+    @abstractmethod
+    def _on_rows(
+        self, adapters: Sequence[AdapterRef | None]
+    ) -> AbstractContextManager[tuple[Any, list[PlumError | None]]]:
+        """The model with an adapter on each row, for the caller alone.
+
+        Those that can't be used have an error, and no row.
+        """
+
+    @abstractmethod
+    def _chat_ids(self, messages: Sequence[Message], tools: Toolbox | None = None) -> list[int]:
+        """A chat as tokens, up to where a reply would begin; with the tools that it may call."""
+
+    @abstractmethod
+    def _raw_ids(self, prompt: str) -> list[int]:
+        """A text as tokens; special tokens in it are taken as such."""
+
+    @abstractmethod
+    def _room(self, prompt: list[int]) -> int | None:
+        """How many tokens the model can read after the prompt; None if it has no limit."""
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
+        *,
+        cancelled: threading.Event | None = None,
+    ) -> Reply:
+        """Reply to a chat through the model's chat template.
+
+        What reads as a special token in a message is taken as the text it is.
+
+        Args:
+            messages: The chat.
+            adapter: On top of the base model.
+            sampling: How the reply is drawn.
+            tools: That the model may call, or must.
+            cancelled: Ends the reply at its next token, once it is set.
+
+        Raises:
+            ChatTemplateError: the template refuses the messages.
+            InvalidInputError: they are longer than the model reads, or the reply's schema or the
+                tools' can't be enforced.
+            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+        """
+        prompt = self._chat_ids(messages, tools)
+        return self._generate(prompt, adapter, sampling, None, cancelled, tools=tools)
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
+    ) -> Iterator[str | Reply]:
+        """Like `chat`, piece by piece; the last item is the whole `Reply`, with the tools called.
+
+        Closing the iterator stops the generation at its next token.
+        """
+        return self._stream(self._chat_ids(messages, tools), adapter, sampling, tools)
+
+    def complete(self, prompt: str, adapter: AdapterRef | None, sampling: Sampling) -> Reply:
+        """Continue a raw prompt (special tokens in it are taken as such).
+
+        Raises:
+            InvalidInputError: the prompt is empty, or longer than the model reads.
+            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+        """
+        return self._generate(self._raw_ids(prompt), adapter, sampling)
+
+    def stream(
+        self, prompt: str, adapter: AdapterRef | None, sampling: Sampling
+    ) -> Iterator[str | Reply]:
+        """Like `complete`, piece by piece; the last item is the whole `Reply`.
+
+        Closing the iterator stops the generation at its next token.
+        """
+        return self._stream(self._raw_ids(prompt), adapter, sampling)
+
+    def expecting(self, number: int) -> AbstractContextManager[None]:
+        """In the block so many requests come at nearly the same time, to be generated together."""
+        return self._jobs.expecting(number)
+
+    @cached_property
+    def _syntax(self) -> CallSyntax:
+        return CallSyntax.of(ChatTemplate(self.base.tokenizer))
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        model = self.base.model
+        vocabulary = model.config.get_text_config().vocab_size
+        return Grammars(self.base.tokenizer, vocabulary, ends_of(model, self.base.tokenizer))
+
+    def _grammar(self, sampling: Sampling, tools: Toolbox | None) -> str | None:
+        """What the reply must be; None for anything."""
+        if sampling.schema is not None:
+            return f"start: {json_of(sampling.schema)}"
+        return self._syntax.grammar(tools, self.base.tokenizer) if tools else None
+
+    def _stream(
+        self,
+        prompt: list[int],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        tools: Toolbox | None = None,
+    ) -> Iterator[str | Reply]:
+        pieces: queue.Queue[str | Reply | BaseException] = queue.Queue()
+        cancelled = threading.Event()
+
+        def work() -> None:
+            try:
+                pieces.put(
+                    self._generate(prompt, adapter, sampling, pieces.put, cancelled, tools=tools)
+                )
+            except BaseException as error:  # handed to the reader, who raises it
+                pieces.put(error)
+
+        worker = threading.Thread(target=work, name="plum-stream", daemon=True)
+        worker.start()
+        try:
+            while True:
+                item = pieces.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if isinstance(item, Reply):
+                    return
+        finally:
+            cancelled.set()
+            worker.join()
+
+    def _generate(
+        self,
+        prompt: list[int],
+        adapter: AdapterRef | None,
+        sampling: Sampling,
+        emit: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+        *,
+        tools: Toolbox | None = None,
+    ) -> Reply:
+        tokenizer = self.base.tokenizer
+        room = self._room(prompt)
+        hold = self._syntax.sign if tools else None
+        collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled, hold=hold)
+        grammar = self._grammar(sampling, tools)
+        job = Job(
+            prompt,
+            adapter,
+            sampling,
+            room=sampling.max_new_tokens if room is None else min(sampling.max_new_tokens, room),
+            collector=collector,
+            form=self._grammars.constraint(grammar) if grammar else None,
+        )
+        self._jobs.run(job, self._generate_with)
+        text = collector.text(job.ids)
+        whole = (job.ended and not (job.form and job.form.cut)) or collector.stopped
+        reply = Reply(
+            text,
+            "stop" if whole else "length",
+            len(prompt),
+            len(job.ids),
+            logprobs=self._logprobs(job),
+        )
+        if tools:
+            found = self._syntax.parsed(text, tools)
+            reply = replace(
+                reply,
+                text=found.text,
+                finish_reason="tool_calls" if found.calls and whole else reply.finish_reason,
+                calls=found.calls,
+                broken=found.broken,
+            )
+        collector.send_rest(reply.text)
+        return reply
+
+    def _logprobs(self, job: Job) -> tuple[TokenLogprob, ...] | None:
+        if job.sampling.logprobs is None:
+            return None
+        decode = self.base.tokenizer.decode
+        ids = job.ids[:-1] if job.ended else job.ids
+        return tuple(
+            TokenLogprob(decode([token]), own, tuple((decode([i]), p) for i, p in top))
+            for token, (own, top) in zip(ids, job.logprobs, strict=False)
+        )
+
+    def _generate_with(self, job: Job) -> None:
+        """Generate for a job, and for those that wait and can go with it."""
+        settings, model = self._settings, self.base.model
+        most = 1 if getattr(model, "_is_stateful", False) else settings.max_batch
+        jobs = self._jobs.take(
+            job, most, one_adapter=lambda: settings.merge or not self._rows_apart()
+        )
+        try:
+            self._generate_together(jobs)
+        except Exception as error:  # of one of them, perhaps: the others are tried by themselves
+            for one in jobs:
+                if one.done:
+                    continue
+                if len(jobs) == 1 or one.collector.sent:
+                    self._jobs.finish(one, error)
+                    continue
+                try:
+                    self._generate_together([one])
+                except Exception as own:
+                    self._jobs.finish(one, own)
+        except BaseException:
+            for one in jobs:
+                if not one.done:
+                    self._jobs.finish(one, StoppedError("the reply was interrupted; ask again"))
+            raise
+
+    def _generate_together(self, jobs: Sequence[Job]) -> None:
+        import torch
+
+        with self._on_rows([job.adapter for job in jobs]) as (model, errors):
+            for job, error in zip(jobs, errors, strict=True):
+                if error is not None:
+                    self._jobs.finish(job, error)
+            ready = [job for job in jobs if not job.done]
+            if ready:
+                with torch.inference_mode():
+                    generate(model, self.base.tokenizer, ready, self._jobs.finish)
