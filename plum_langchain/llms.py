@@ -1,6 +1,7 @@
 """PlumLLM: a user's adapted model as a LangChain LLM, text in and text out."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -95,8 +96,7 @@ class PlumLLM(Serving, BaseLLM):
     ) -> LLMResult:
         generations = []
         prompt_tokens = completion_tokens = 0
-        for prompt in prompts:
-            request, reply = self.reply(_chat(prompt), stop, **kwargs)
+        for request, reply in self._replies(prompts, stop, **kwargs):
             prompt_tokens += reply.prompt_tokens
             completion_tokens += reply.completion_tokens
             generations.append([Generation(text=reply.text, generation_info=_info(request, reply))])
@@ -106,6 +106,20 @@ class PlumLLM(Serving, BaseLLM):
             "total_tokens": prompt_tokens + completion_tokens,
         }
         return LLMResult(generations=generations, llm_output={"token_usage": usage})
+
+    def _replies(
+        self, prompts: list[str], stop: list[str] | None, **kwargs: Any
+    ) -> list[tuple[Request, Reply]]:
+        """The replies to several prompts, generated together."""
+
+        def reply(prompt: str) -> tuple[Request, Reply]:
+            return self.reply(_chat(prompt), stop, **kwargs)
+
+        if len(prompts) == 1:
+            return [reply(prompts[0])]
+        workers = min(len(prompts), self.plum.serving.max_batch)
+        with ThreadPoolExecutor(workers) as pool, self.plum.engine.expecting(len(prompts)):
+            return list(pool.map(reply, prompts))
 
     def _stream(
         self,

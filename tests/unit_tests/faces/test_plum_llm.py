@@ -39,9 +39,9 @@ async def test_the_event_loop_is_free_while_a_reply_is_made(
     ticked = threading.Event()
     chat = served.engine.chat
 
-    def slow_chat(*given: Any) -> Any:
+    def slow_chat(*given: Any, **how: Any) -> Any:
         assert ticked.wait(10), "the event loop stood still"
-        return chat(*given)
+        return chat(*given, **how)
 
     monkeypatch.setattr(served.engine, "chat", slow_chat)
 
@@ -103,3 +103,20 @@ def test_a_wrong_option_is_one_clear_error(served: Any) -> None:
     for options in ({"max_tokens": 0}, {"memory": "psychic"}, {"user_id": ""}):
         with pytest.raises(InvalidInputError):
             served.llm("ana").invoke(ASK, **options)
+
+
+def test_a_batch_is_one_generation(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = served.llm("ana")
+    asked = ["Hello", "Good morning", "Hi"]
+    alone = [llm.invoke(one) for one in asked]
+    rows: list[int] = []
+    generate = served.engine.base.model.generate
+
+    def counted(input_ids: Any, **options: Any) -> Any:
+        rows.append(len(input_ids))
+        return generate(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(served.engine.base.model, "generate", counted)
+    assert llm.batch(asked) == alone and rows == [3]
+    with pytest.raises(InvalidInputError, match="tokens"):
+        llm.batch(["Hello", "word " * 5000])
