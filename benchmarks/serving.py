@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def _measure(
             }
             for name in engines
         },
+        "together": _together(engine, users, arguments),
         "switching": {name: _switching(e, users, arguments.rounds) for name, e in engines.items()},
         "dtype": arguments.dtype,
         "machine": machine(),
@@ -173,6 +175,25 @@ def _chat_models(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _together(
+    engine: Engine, users: list[AdapterRef], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Several requests of two users and of nobody: one after another, and at the same time."""
+    found: dict[int, list[float]] = {number: [] for number in (2, 4, 8)}
+    for _ in range(arguments.rounds):
+        for number, ratios in found.items():
+            adapters = [(*users, None)[place % 3] for place in range(number)]
+            started = time.perf_counter()
+            for adapter in adapters:
+                _engine_seconds(engine, adapter, arguments.tokens)
+            alone = time.perf_counter() - started
+            started = time.perf_counter()
+            with ThreadPoolExecutor(number) as pool, engine.expecting(number):
+                list(pool.map(lambda a: _engine_seconds(engine, a, arguments.tokens), adapters))
+            ratios.append(alone / (time.perf_counter() - started))
+    return {str(number): spread(ratios) for number, ratios in found.items()}
+
+
 def _switching(engine: Engine, users: list[AdapterRef], rounds: int) -> dict[str, Any]:
     """From one user to another: from disk, and where both are loaded."""
     found: dict[str, list[float]] = {"load_seconds": [], "switch_seconds": []}
@@ -227,6 +248,8 @@ def _table(report: dict[str, Any]) -> str:
             cells = [shown(ratios[k], 2) for k in ("first_token", "tokens_per_second")]
             rows.append("| " + " | ".join([f"{name}, to {other}", *cells, disk, loaded]) + " |")
             disk = loaded = ""
+    rows += ["", "| requests at the same time | quicker than one after another |", "| --- | --- |"]
+    rows += [f"| {number} | {shown(found, 2)}x |" for number, found in report["together"].items()]
     names = list(next(iter(report["chat_models"].values())))
     rows += ["", "| a chat model's first token, ms | " + " | ".join(names) + " |"]
     rows.append("| --- |" + " --- |" * len(names))

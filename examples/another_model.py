@@ -23,7 +23,8 @@ def main() -> None:
     told = create_agent(model, middleware=[PlumRecallMiddleware(plum)])
     print(told.invoke(ASKED, ANA)["messages"][-1].text)
     recording = PlumMiddleware(plum, memory="none")  # keeps the chat, and tells nothing
-    looking = create_agent(model, plum.tools(), middleware=[recording])
+    recall, remember, _ = plum.tools()  # what is forgotten this agent may not decide
+    looking = create_agent(model, [recall, remember], middleware=[recording])
     print(looking.invoke(ASKED, ANA)["messages"][-1].text)
     plum.close()
 

@@ -7,6 +7,7 @@ Without a file it writes a small export of its own. A second run adds nothing.
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from langchain.agents import create_agent
@@ -40,7 +41,7 @@ def _an_export() -> Path:
         "mapping": {"one": {"message": said, "parent": None}},
         "current_node": "one",
     }
-    path = Path("conversations.json")
+    path = Path(tempfile.mkdtemp()) / "conversations.json"
     path.write_text(json.dumps([conversation]), "utf-8")
     return path
 

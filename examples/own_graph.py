@@ -1,4 +1,4 @@
-"""A LangGraph graph of one's own: look up what is remembered, then reply.
+"""A LangGraph graph of one's own: look up what is remembered, reply, and keep what was said.
 
     python examples/own_graph.py
 
@@ -29,8 +29,11 @@ def graph_of(plum: Plum) -> Any:
         return {"remembered": [document.page_content for document in found]}
 
     def reply(state: State, config: RunnableConfig) -> dict[str, Any]:
-        user = config["configurable"]["user_id"]
-        return {"messages": [model.invoke(state["messages"], user_id=user)]}
+        user, thread = (config["configurable"][name] for name in ("user_id", "thread_id"))
+        plum.record(user, thread, state["messages"])  # before the reply: nothing said is lost
+        replied = model.invoke(state["messages"], user_id=user)
+        plum.record(user, thread, [*state["messages"], replied])
+        return {"messages": [replied]}
 
     graph = StateGraph(State)
     graph.add_node("look_up", look_up)
@@ -45,7 +48,8 @@ def main() -> None:
     """Ask it."""
     plum = Plum("my-home")
     asked = {"messages": [("user", "What is my oven called?")]}
-    found = graph_of(plum).invoke(asked, {"configurable": {"user_id": "ana"}})
+    who = {"configurable": {"user_id": "ana", "thread_id": "graph"}}
+    found = graph_of(plum).invoke(asked, who)
     print("Remembered:", *found["remembered"], sep="\n- ")
     print("Replied:", found["messages"][-1].text)
     plum.close()

@@ -1,5 +1,6 @@
 """Asking a memory: what of a `Plum` its faces and its users put questions to."""
 
+import logging
 import time
 from abc import ABC
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ from plum_langchain.scope import Scope
 from plum_langchain.session import Session, check_id
 from plum_langchain.settings import LearningSettings, ServingSettings
 from plum_langchain.verdicts import Judge
+
+logger = logging.getLogger(__name__)
 
 
 class Asking(ABC):
@@ -115,7 +118,8 @@ class Asking(ABC):
             user_id: Whose memory.
             query: In the user's voice; best a question.
             memory: "parametric" brings back facts that the adapter was taught, "retrieval" the
-                nearest exchanges, "hybrid" those after the facts, "none" nothing.
+                nearest exchanges, "hybrid" those after the facts (those alone, with a warning, if
+                the adapter was taught bare answers), "none" nothing.
             k: How many facts, and how many exchanges, at most.
 
         Raises:
@@ -130,17 +134,12 @@ class Asking(ABC):
         if not query.strip():
             return found
         if memory in ("parametric", "hybrid"):
-            adapter = self.recalled(self._parametric, user_id, query).adapter
-            if adapter is not None:
-                found += recollect(
-                    self.engine,
-                    self._judge,
-                    adapter,
-                    Told(self.journal, user_id, adapter.generation),
-                    query,
-                    system_prompt=self.learning.system_prompt,
-                    k=k,
-                )
+            try:
+                found += self._recollected(user_id, query, k)
+            except InvalidInputError as error:
+                if memory == "parametric":
+                    raise
+                logger.warning("of user %r only exchanges are recalled: %s", user_id, error)
         if memory in ("retrieval", "hybrid"):
             for snippet in self._retrieval.with_k(k).search(user_id, query):
                 session = self.journal.sessions.get(user_id, snippet.session_id)
@@ -149,6 +148,20 @@ class Asking(ABC):
                 near = min(1.0, max(0.0, 1.0 - snippet.distance))
                 found.append(Recollection(snippet.text, near, source, "retrieval"))
         return found
+
+    def _recollected(self, user_id: str, query: str, k: int) -> list[Recollection]:
+        adapter = self.recalled(self._parametric, user_id, query).adapter
+        if adapter is None:
+            return []
+        return recollect(
+            self.engine,
+            self._judge,
+            adapter,
+            Told(self.journal, user_id, adapter.generation),
+            query,
+            system_prompt=self.learning.system_prompt,
+            k=k,
+        )
 
     def memory_named(self, name: str, *, k: int | None = None) -> Memory:
         """One of the memories by its name.

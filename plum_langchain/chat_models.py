@@ -1,8 +1,7 @@
 """ChatPlum: a user's adapted model as a LangChain chat model."""
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Literal
 from uuid import uuid4
@@ -13,14 +12,8 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    ChatMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolCallChunk,
-    ToolMessage,
 )
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import (
@@ -34,17 +27,16 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from plum_langchain.chat_messages import (
+    BROKEN,
+    call_chunks,
+    metadata_of,
+    to_chat,
+    usage_of,
+)
 from plum_langchain.errors import InvalidInputError
-from plum_langchain.learning.template import Message
-from plum_langchain.models import Reply, TokenLogprob
-from plum_langchain.serving import Request, Serving
-
-_ROLES = {
-    HumanMessage: "user",
-    AIMessage: "assistant",
-    SystemMessage: "system",
-    ToolMessage: "tool",
-}
+from plum_langchain.models import Reply
+from plum_langchain.serving import Serving
 
 
 class ChatPlum(Serving, BaseChatModel):
@@ -231,7 +223,7 @@ class ChatPlum(Serving, BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Reply to several chats, of several users perhaps, in one padded generation."""
-        with self.plum.engine.expecting(len(inputs)):
+        with self.plum.engine.expecting(_at_once(inputs, config)):
             return super().batch(inputs, config, **kwargs)
 
     async def abatch(
@@ -241,7 +233,7 @@ class ChatPlum(Serving, BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """The same, without blocking the event loop."""
-        with self.plum.engine.expecting(len(inputs)):
+        with self.plum.engine.expecting(_at_once(inputs, config)):
             return await super().abatch(inputs, config, **kwargs)
 
     def _generate(
@@ -281,11 +273,13 @@ class ChatPlum(Serving, BaseChatModel):
                 for call in reply.calls
             ],
             invalid_tool_calls=[
-                invalid_tool_call(name=b.name, args=b.text, id=f"call_{uuid4().hex}", error=b.error)
+                invalid_tool_call(
+                    name=b.name, args=BROKEN + b.text, id=f"call_{uuid4().hex}", error=b.error
+                )
                 for b in reply.broken
             ],
-            usage_metadata=_usage(reply),
-            response_metadata=_metadata(request, reply),
+            usage_metadata=usage_of(reply),
+            response_metadata=metadata_of(request, reply),
         )
         generation = ChatGeneration(
             message=message, generation_info={"finish_reason": reply.finish_reason}
@@ -299,116 +293,53 @@ class ChatPlum(Serving, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for request, piece in self.reply_pieces(to_chat(messages), stop, **kwargs):
+        for chunk in self._generated(messages, stop, None, kwargs):
+            if run_manager and chunk.text:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        cancelled = threading.Event()
+        pieces = self._generated(messages, stop, cancelled, kwargs)
+        try:
+            while (chunk := await run_in_executor(None, next, pieces, None)) is not None:
+                if run_manager and chunk.text:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+        finally:  # whoever no longer listens: it ends at its next token
+            cancelled.set()
+
+    def _generated(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        cancelled: threading.Event | None,
+        call: dict[str, Any],
+    ) -> Iterator[ChatGenerationChunk]:
+        for request, piece in self.reply_pieces(to_chat(messages), stop, cancelled, **call):
             if isinstance(piece, Reply):
                 message = AIMessageChunk(
                     content="",
-                    tool_call_chunks=_chunks(piece),
-                    usage_metadata=_usage(piece),
-                    response_metadata=_metadata(request, piece),
+                    tool_call_chunks=call_chunks(piece),
+                    usage_metadata=usage_of(piece),
+                    response_metadata=metadata_of(request, piece),
                     chunk_position="last",
                 )
                 yield ChatGenerationChunk(
                     message=message, generation_info={"finish_reason": piece.finish_reason}
                 )
             else:
-                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-                if run_manager:
-                    run_manager.on_llm_new_token(piece, chunk=chunk)
-                yield chunk
+                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
 
 
-def to_chat(messages: Sequence[BaseMessage]) -> list[Message]:
-    """LangChain messages as chat templates take them.
-
-    Raises:
-        InvalidInputError: a function message, a role chats don't have, or content that is not text.
-    """
-    chat: list[Message] = []
-    for message in messages:
-        if isinstance(message, ChatMessage):
-            role = message.role
-        else:
-            role = next((r for kind, r in _ROLES.items() if isinstance(message, kind)), "")
-        if role not in _ROLES.values():
-            raise InvalidInputError(
-                f"ChatPlum can't take a message of type {message.type!r}; it takes system, user "
-                "(human), assistant (ai) and tool messages"
-            )
-        one: Message = {"role": role, "content": message_text(message)}
-        if isinstance(message, AIMessage) and message.tool_calls:
-            one["tool_calls"] = [
-                {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
-                for call in message.tool_calls
-            ]
-        if isinstance(message, ToolMessage):
-            one["tool_call_id"] = message.tool_call_id
-            if message.name:
-                one["name"] = message.name
-            if message.status == "error":
-                one["content"] = f"Error: {one['content']}"
-        chat.append(one)
-    return chat
-
-
-def message_text(message: BaseMessage) -> str:
-    """The text of a message.
-
-    Raises:
-        InvalidInputError: it holds something else (an image, audio).
-    """
-    if isinstance(message.content, str):
-        return message.content
-    for block in message.content:
-        # What a model of another provider said before may hold its calls of tools once more.
-        kinds = ("text", "tool_use") if isinstance(message, AIMessage) else ("text",)
-        if not isinstance(block, str) and block.get("type") not in kinds:
-            raise InvalidInputError(
-                f"a message holds a block of type {block.get('type')!r}; only text can be read"
-            )
-    return str(message.text)
-
-
-def _chunks(reply: Reply) -> list[ToolCallChunk]:
-    """The calls of a reply, whole: they come when it is finished."""
-    written: list[tuple[str | None, str]] = [
-        (call.name, json.dumps(call.arguments)) for call in reply.calls
-    ]
-    written += [(broken.name, broken.text) for broken in reply.broken]
-    return [
-        tool_call_chunk(name=name, args=text, id=f"call_{uuid4().hex}", index=index)
-        for index, (name, text) in enumerate(written)
-    ]
-
-
-def _usage(reply: Reply) -> UsageMetadata:
-    return UsageMetadata(
-        input_tokens=reply.prompt_tokens,
-        output_tokens=reply.completion_tokens,
-        total_tokens=reply.prompt_tokens + reply.completion_tokens,
-    )
-
-
-def _metadata(request: Request, reply: Reply) -> dict[str, Any]:
-    return {
-        "model_name": request.model_name,
-        "model_provider": "plum",
-        "user_id": request.user_id,
-        "generation": request.adapter.generation if request.adapter else None,
-        "finish_reason": reply.finish_reason,
-        **({} if reply.logprobs is None else {"logprobs": _logprobs(reply.logprobs)}),
-    }
-
-
-def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """As OpenAI has them."""
-
-    def one(token: str, logprob: float) -> dict[str, Any]:
-        return {"token": token, "bytes": list(token.encode()), "logprob": logprob}
-
-    return {
-        "content": [
-            {**one(t.token, t.logprob), "top_logprobs": [one(*other) for other in t.top]}
-            for t in tokens
-        ]
-    }
+def _at_once(inputs: Sequence[Any], config: Any) -> int:
+    """How many of a batch come at the same time."""
+    first = config[0] if isinstance(config, list) and config else config
+    most = (first or {}).get("max_concurrency") if not isinstance(first, list) else None
+    return min(len(inputs), most or len(inputs))

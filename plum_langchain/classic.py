@@ -46,7 +46,8 @@ class PlumMemory(BaseMemory):
         session_id: Its name; after the home's `idle_seconds` of silence a new session of this
             name begins.
         memory: "parametric", "retrieval", "hybrid" or "none". A call may choose another with an
-            input "memory".
+            input "memory". It is what goes into the prompt; whether the chain's model wears the
+            user's adapter is said where that is made (`plum.llm("ana", memory="none")`).
         k: Exchanges recalled by retrieval and hybrid.
         memory_key: The prompt's variable.
         input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has

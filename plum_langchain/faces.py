@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any
 from plum_langchain.memories import MemoryName
 
 if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
     from plum_langchain.chat_models import ChatPlum
     from plum_langchain.classic import PlumMemory
     from plum_langchain.llms import PlumLLM
     from plum_langchain.middleware import PlumMiddleware
     from plum_langchain.plum import Plum
+    from plum_langchain.retrievers import PlumRetriever
+    from plum_langchain.users import UserId
 
 
 class Faces:
@@ -35,3 +39,11 @@ class Faces:
     def memory(self, user_id: str, session_id: str, **fields: Any) -> "PlumMemory":
         """A classic memory over this one."""
         return self._plum.memory(user_id, session_id, memory=self._name, k=self._k, **fields)
+
+    def retriever(self, user_id: str | None = None, **fields: Any) -> "PlumRetriever":
+        """A retriever over this memory."""
+        return self._plum.retriever(user_id, **{"memory": self._name, "k": self._k, **fields})
+
+    def tools(self, user_id: "UserId | None" = None) -> "list[BaseTool]":
+        """Tools over this memory."""
+        return self._plum.tools(user_id, memory=self._name, k=self._k)

@@ -8,9 +8,10 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
+from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import Message
 from plum_langchain.models import Reply
-from plum_langchain.serving import PER_CALL, Request, Serving
+from plum_langchain.serving import PER_CALL, Request, Serving, openai_logprobs
 
 
 class PlumLLM(Serving, BaseLLM):
@@ -83,6 +84,12 @@ class PlumLLM(Serving, BaseLLM):
         LangChain's cache of LLMs keys on the fields and ignores the call's arguments: one user's
         answer would come back for another.
         """
+        chat_only = [name for name in ("tools", "tool_choice", "response_format") if name in call]
+        if chat_only:
+            raise InvalidInputError(
+                f"PlumLLM takes no {', '.join(chat_only)}: it is text in, text out; use "
+                "plum.chat_model()"
+            )
         options = {name: call[name] for name in PER_CALL if call.get(name) is not None}
         rest = {name: value for name, value in call.items() if name not in PER_CALL}
         return self.model_copy(update=options) if options else self, rest
@@ -147,4 +154,5 @@ def _info(request: Request, reply: Reply) -> dict[str, Any]:
         "model_name": request.model_name,
         "generation": request.adapter.generation if request.adapter else None,
         "finish_reason": reply.finish_reason,
+        **({} if reply.logprobs is None else {"logprobs": openai_logprobs(reply.logprobs)}),
     }

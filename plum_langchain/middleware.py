@@ -7,9 +7,12 @@ retrieved text into the system message.
 """
 
 import asyncio
+import contextlib
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,9 +20,9 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from plum_langchain.chat_models import ChatPlum
-from plum_langchain.errors import InvalidInputError, PlumError
-from plum_langchain.importers.messages import said_by_user, turns_of
-from plum_langchain.memories.base import MemoryName, check_memory_name, with_snippets
+from plum_langchain.errors import BusyError, InvalidInputError, PlumError
+from plum_langchain.importers.messages import said_by_user
+from plum_langchain.memories.base import check_memory_name, with_snippets
 from plum_langchain.memories.recollection import Recollection, listed
 from plum_langchain.users import UserId, checked_user, memory_of, thread_of, user_of
 
@@ -81,7 +84,7 @@ class PlumMiddleware(AgentMiddleware):
     ) -> None:
         super().__init__()
         self.plum = plum
-        self.memory = check_memory_name(memory or self.default_memory)
+        self.memory = check_memory_name(self.default_memory if memory is None else memory)
         plum.memory_named(self.memory, k=k)  # a wrong k is told now, not at the first request
         self.user_id = checked_user(user_id)
         self.k = k
@@ -130,8 +133,7 @@ class PlumMiddleware(AgentMiddleware):
         return request.override(system_message=SystemMessage(system)) if system else request
 
     def _record(self, user_id: str, thread_id: str, messages: Sequence[BaseMessage]) -> None:
-        idle = self.plum.settings.idle_seconds
-        self.plum.journal.sessions.merge(user_id, thread_id, turns_of(messages), idle_seconds=idle)
+        self.plum.record(user_id, thread_id, messages)
 
     def _who(self, runtime: Any) -> tuple[str, str]:
         """User and thread of this call."""
@@ -159,7 +161,7 @@ class PlumRecallMiddleware(PlumMiddleware):
     message, each with who said it, when, and how sure it is that it was asked for. The chat is
     recorded as by `PlumMiddleware`, so that it will be learned.
 
-    A reply never waits longer for its memory than `timeout`, and no failure of the memory keeps it
+    A reply doesn't wait longer for its memory than `timeout`, and no failure of the memory keeps it
     from being given: it is given without then, and the log says so. (A missing user is an error
     all the same.)
 
@@ -208,55 +210,146 @@ class PlumRecallMiddleware(PlumMiddleware):
             raise InvalidInputError(f"timeout must be a positive number of seconds, not {timeout}")
         self.least = least
         self.timeout = timeout
-        # One, since the engine answers one request at a time anyway.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="plum-recall")
+        self._slots = threading.Semaphore(_AT_ONCE)
+        self._last: OrderedDict[tuple[str, str], tuple[Any, list[Recollection]]] = OrderedDict()
 
-    def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
+    def wrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
+    ) -> ModelResponse:
+        """Record what is new, tell the model what is remembered, record the reply."""
+        user_id, thread_id = self._who(request.runtime)
         self._record(user_id, thread_id, request.messages)
+        recall = self._recall(request, user_id, thread_id)
+        found: list[Recollection] | None = None
+        if recall is not None:
+            with contextlib.suppress(Exception):  # which it is, `_told` says
+                found = recall.result(self.timeout)
+        response = handler(self._told(request, user_id, thread_id, recall, found))
+        self._record(user_id, thread_id, [*request.messages, *_replies(response)])
+        return response
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest,
+        handler: Callable[[ModelRequest], Awaitable[ModelResponse]],
+    ) -> ModelResponse:
+        """The same without blocking the event loop on journal, adapter or index."""
+        user_id, thread_id = self._who(request.runtime)
+        await asyncio.to_thread(self._record, user_id, thread_id, request.messages)
+        recall = self._recall(request, user_id, thread_id)
+        found: list[Recollection] | None = None
+        if recall is not None:
+            with contextlib.suppress(Exception):
+                waiting = asyncio.shield(asyncio.wrap_future(recall))
+                found = await asyncio.wait_for(waiting, self.timeout)
+        response = await handler(self._told(request, user_id, thread_id, recall, found))
+        await asyncio.to_thread(
+            self._record, user_id, thread_id, [*request.messages, *_replies(response)]
+        )
+        return response
+
+    def _recall(
+        self, request: ModelRequest, user_id: str, thread_id: str
+    ) -> "Future[list[Recollection]] | None":
+        """Begin to recall, in a thread that nobody has to wait for; None if there is nothing to."""
+        memory = memory_of(request.runtime, self.memory)
+        key = _asked_in(request), memory
+        recall: Future[list[Recollection]] = Future()
+        if memory == "none" or not key[0]:
+            return None
+        last = self._last.get((user_id, thread_id))
+        if last is not None and last[0] == key:  # asked before the tools that were called since
+            recall.set_result(last[1])
+            return recall
+        if not self._slots.acquire(blocking=False):
+            recall.set_exception(
+                BusyError(f"{_AT_ONCE} recalls are under way already; ask again when they are over")
+            )
+            return recall
+
+        def work() -> None:
+            try:
+                found = self.plum.recall(user_id, key[0][-1], memory=memory, k=self.k)
+                self._last[user_id, thread_id] = key, found
+                while len(self._last) > _REMEMBERED:
+                    self._last.popitem(last=False)
+                recall.set_result(found)
+            except BaseException as error:
+                recall.set_exception(error)
+            finally:
+                self._slots.release()
+
+        threading.Thread(target=work, name="plum-recall", daemon=True).start()
+        return recall
+
+    def _told(
+        self,
+        request: ModelRequest,
+        user_id: str,
+        thread_id: str,
+        recall: "Future[list[Recollection]] | None",
+        found: list[Recollection] | None,
+    ) -> ModelRequest:
+        """The request, with what is remembered in its system message; the log has why not."""
         if isinstance(request.model, ChatPlum):
             settings = {**request.model_settings, "user_id": user_id, "memory": "none"}
             request = request.override(model_settings=settings)
-        memory = memory_of(request.runtime, self.memory)
-        remembered = [] if memory == "none" else self._recall(user_id, _asked(request), memory)
-        if not remembered:
-            return request
-        own = f"{request.system_message.text}\n\n" if request.system_message else ""
-        return request.override(system_message=SystemMessage(own + _told_to_model(remembered)))
-
-    def _recall(self, user_id: str, asked: str, memory: MemoryName) -> list[Recollection]:
-        """What is remembered, or nothing if it fails or takes too long."""
-        future = self._worker.submit(self.plum.recall, user_id, asked, memory=memory, k=self.k)
-        try:
-            found = future.result(self.timeout)
-        except TimeoutError:
-            future.cancel()
-            logger.warning(
-                "nothing was recalled for user %r within %g s; the model replies without memory",
-                user_id,
-                self.timeout,
-            )
-            return []
-        except PlumError as error:
-            logger.warning(
-                "nothing could be recalled for user %r; the model replies without memory: %s",
-                user_id,
-                error,
-            )
-            return []
-        except Exception:  # whatever torch or Chroma please: a reply is worth more than its memory
-            logger.exception(
-                "recalling failed for user %r; the model replies without memory", user_id
-            )
-            return []
+        if recall is not None and found is None:
+            self._say_why(user_id, recall)
         # What retrieval finds is nearest, not sure: it has always been put in whole.
-        return [one for one in found if one.memory == "retrieval" or one.confidence >= self.least]
+        sure = [o for o in found or () if o.memory == "retrieval" or o.confidence >= self.least]
+        if not sure:
+            return request
+        told = _for_the_model(sure)
+        own = request.system_message
+        if own is None:
+            return request.override(system_message=SystemMessage(told))
+        content: Any = (
+            f"{own.content}\n\n{told}"
+            if isinstance(own.content, str)
+            else [*own.content, {"type": "text", "text": told}]  # its blocks as they are
+        )
+        return request.override(system_message=own.model_copy(update={"content": content}))
+
+    def _say_why(self, user_id: str, recall: "Future[list[Recollection]]") -> None:
+        why = "the model replies without memory"
+        if not recall.done():
+            logger.warning(
+                "nothing was recalled for user %r within %g s; %s", user_id, self.timeout, why
+            )
+        elif isinstance(error := recall.exception(), PlumError):
+            logger.warning("nothing could be recalled for user %r; %s: %s", user_id, why, error)
+        else:  # whatever torch or Chroma please: a reply is worth more than its memory
+            logger.warning("recalling failed for user %r; %s", user_id, why, exc_info=error)
 
 
-def _told_to_model(remembered: Sequence[Recollection]) -> str:
-    return (
-        'Remembered from earlier conversations with this user, addressed to them ("you" is the '
-        f'user, "I" is you):\n\n{listed(remembered)}'
-    )
+_AT_ONCE = 8
+"""Recalls under way at the same time; more would only wait for each other."""
+
+_REMEMBERED = 256
+"""Threads whose last recall is kept, for the model calls behind a call of tools."""
+
+
+def _for_the_model(remembered: Sequence[Recollection]) -> str:
+    parts = []
+    facts = [one for one in remembered if one.memory == "parametric"]
+    if facts:
+        parts.append(
+            'Remembered from earlier conversations with this user, addressed to them ("you" is '
+            f'the user, "I" is you):\n\n{listed(facts)}'
+        )
+    exchanges = [one for one in remembered if one.memory == "retrieval"]
+    if exchanges:
+        parts.append(f"From earlier conversations with this user:\n\n{listed(exchanges)}")
+    return "\n\n".join(parts)
+
+
+def _asked_in(request: ModelRequest) -> tuple[str, ...]:
+    """What tells the user's last message from others, and its text; empty without one."""
+    last = next((m for m in reversed(request.messages) if said_by_user(m)), None)
+    if last is None or not str(last.text).strip():
+        return ()
+    return str(last.id), str(last.text)
 
 
 def _asked(request: ModelRequest) -> str:

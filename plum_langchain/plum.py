@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from apscheduler.schedulers.base import BaseScheduler
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
     from langchain_core.tools import BaseTool
 
     from plum_langchain.chat_models import ChatPlum
@@ -177,6 +178,29 @@ class Plum(Asking):
     def add_session(self, session: Session) -> "Imported":
         """Put a whole finished session into the journal; see `Sessions.add`."""
         return self.journal.sessions.add(session)
+
+    def record(self, user_id: str, thread_id: str, messages: "Sequence[BaseMessage]") -> int:
+        """Write what is new of a thread's messages to the journal, durably.
+
+        What `PlumMiddleware` does for agents, for graphs of one's own. System messages, results of
+        tools and messages without text are no part of a chat.
+
+        Args:
+            user_id: Whose thread.
+            thread_id: Its name; after the home's `idle_seconds` of silence a new session begins.
+            messages: Any stretch of it up to the latest, with or without what is known already.
+
+        Returns:
+            How many turns were new.
+
+        Raises:
+            InvalidInputError: an id that can't be one.
+        """
+        from plum_langchain.importers.messages import turns_of
+
+        idle = self.settings.idle_seconds
+        turns = turns_of(messages)
+        return self.journal.sessions.merge(user_id, thread_id, turns, idle_seconds=idle)
 
     def finish(self, user_id: str, session_id: str) -> None:
         """Say that a session is over, so that the next consolidation learns it."""

@@ -8,7 +8,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables.config import run_in_executor
+from langchain_core.runnables.config import RunnableConfig, run_in_executor
 from pydantic import ConfigDict, Field
 
 from plum_langchain.memories.base import MemoryName
@@ -25,8 +25,9 @@ class PlumRetriever(BaseRetriever):
 
     Key init args:
         plum: The open home (`Plum.retriever` fills it in).
-        user_id: Whose memory. May instead be given per call (`invoke(..., user_id="ana")`), or by
-            the graph it runs in (`configurable["user_id"]`).
+        user_id: Whose memory. May instead be given per call (`invoke(..., user_id="ana")`), by the
+            call's config, or by the run it is part of (context or `configurable`, as for
+            `PlumMiddleware`).
         memory: "parametric" brings back facts from the user's adapter, "retrieval" the nearest
             exchanges from Chroma, "hybrid" both, "none" nothing.
         k: How many facts, and how many exchanges, at most. May instead be given per call.
@@ -69,6 +70,30 @@ class PlumRetriever(BaseRetriever):
     memory: MemoryName = "parametric"
     k: int = 3
 
+    def invoke(
+        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """What is remembered about a question; see the class for the call's options."""
+        return super().invoke(input, config, **self._call(config, kwargs))
+
+    async def ainvoke(
+        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """The same, without blocking the event loop."""
+        return await super().ainvoke(input, config, **self._call(config, kwargs))
+
+    def _call(self, config: RunnableConfig | None, call: dict[str, Any]) -> dict[str, Any]:
+        """The call's options, its user among them: of this call's own config, or of the run's."""
+        given = call.get("user_id")
+        settings = (config or {}).get("configurable")
+        user = user_of(
+            _runtime(),
+            self.user_id if given is None else given,
+            hint="user_id= at construction or with the call",
+            settings=settings,
+        )
+        return {**call, "user_id": user}
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **call: Any
     ) -> list[Document]:
@@ -80,17 +105,25 @@ class PlumRetriever(BaseRetriever):
         return await run_in_executor(None, self._documents, query, **call)
 
     def _documents(
-        self,
-        query: str,
-        user_id: str | None = None,
-        memory: str | None = None,
-        k: int | None = None,
+        self, query: str, user_id: str, memory: str | None = None, k: int | None = None
     ) -> list[Document]:
-        user = user_of(None, user_id or self.user_id, hint="user_id= at construction or by call")
         found = self.plum.recall(
-            user, query, memory=memory or self.memory, k=self.k if k is None else k
+            user_id,
+            query,
+            memory=self.memory if memory is None else memory,
+            k=self.k if k is None else k,
         )
         return [_document(one) for one in found]
+
+
+def _runtime() -> Any:
+    """Of the graph we are in; None outside of one."""
+    from langgraph.runtime import get_runtime
+
+    try:
+        return get_runtime()
+    except (RuntimeError, KeyError):
+        return None
 
 
 def _document(one: Recollection) -> Document:

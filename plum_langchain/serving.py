@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
 from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
-from plum_langchain.models import Engine, Reply, Sampling, Toolbox
+from plum_langchain.models import Engine, Reply, Sampling, TokenLogprob, Toolbox
 
 PER_CALL = (
     "user_id",
@@ -117,16 +117,20 @@ class Serving(BaseModel):
             return request, self._chat(request, cancelled)
 
     def reply_pieces(
-        self, messages: list[Message], stop: list[str] | None, **call: Any
+        self,
+        messages: list[Message],
+        stop: list[str] | None,
+        cancelled: threading.Event | None = None,
+        **call: Any,
     ) -> Iterator[tuple[Request, str | Reply]]:
         """Like `reply`, piece by piece; the last piece is the whole `Reply`."""
         request = self.request(messages, stop, **call)
         try:
-            for piece in self._stream_chat(request):
+            for piece in self._stream_chat(request, cancelled):
                 yield request, piece
         except DamagedAdapterError as error:  # found before the first token
             request = self._anew(request, error, messages, stop, call)
-            for piece in self._stream_chat(request):
+            for piece in self._stream_chat(request, cancelled):
                 yield request, piece
 
     def _chat(self, request: Request, cancelled: threading.Event | None) -> Reply:
@@ -139,10 +143,16 @@ class Serving(BaseModel):
             cancelled=cancelled,
         )
 
-    def _stream_chat(self, request: Request) -> Iterator[str | Reply]:
+    def _stream_chat(
+        self, request: Request, cancelled: threading.Event | None
+    ) -> Iterator[str | Reply]:
         engine: Engine = self.plum.engine
         return engine.stream_chat(
-            request.messages, request.adapter, request.sampling, request.tools
+            request.messages,
+            request.adapter,
+            request.sampling,
+            request.tools,
+            cancelled=cancelled,
         )
 
     def request(self, messages: list[Message], stop: list[str] | None, **call: Any) -> Request:
@@ -233,8 +243,17 @@ def toolbox(tools: Any, choice: Any) -> Toolbox | None:
     """
     if not tools or choice == "none":
         return None
-    if isinstance(choice, Mapping):  # {"type": "function", "function": {"name": ...}}
-        choice = choice.get("function", {}).get("name")
+    if isinstance(choice, Mapping):  # as OpenAI, Anthropic and others have it
+        named = choice.get("function", choice)
+        named = named.get("name") if isinstance(named, Mapping) else None
+        choice = choice.get("type") if named is None else named
+        if named is None and choice not in ("auto", "any", "none"):
+            raise InvalidInputError(
+                f"tool_choice of type {choice!r} names no tool; give its name, 'auto', 'any' or "
+                "'none'"
+            )
+        if choice == "none":
+            return None
     any_of = choice in ("any", "required") or choice is True
     return Toolbox(tuple(tools), "any" if any_of else choice or "auto")
 
@@ -277,3 +296,17 @@ def _with_memory(
     joined = "\n\n".join(text for text in (system_prompt, *own) if text)
     system = with_snippets(joined or None, snippets)
     return [{"role": "system", "content": system}, *rest] if system else rest
+
+
+def openai_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """Log-probabilities as OpenAI has them."""
+
+    def one(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "bytes": list(token.encode()), "logprob": logprob}
+
+    return {
+        "content": [
+            {**one(t.token, t.logprob), "top_logprobs": [one(*other) for other in t.top]}
+            for t in tokens
+        ]
+    }

@@ -1,23 +1,26 @@
 """Tools with which an agent on anybody's model looks after a user's memory itself."""
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from langchain.tools import ToolRuntime
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from plum_langchain.errors import InvalidInputError, MissingUserError, PlumError
 from plum_langchain.memories.recollection import listed
-from plum_langchain.session import Turn
+from plum_langchain.session import Session, Turn
 from plum_langchain.users import UserId, checked_user, user_of
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
 
-NOTES = "notes"
-"""The thread of what is remembered by a tool; a session like any other, in the user's words."""
+logger = logging.getLogger(__name__)
 
+_LONGEST = 500
+"""Characters of a fact that is to be remembered: it is a sentence, not a document."""
 
 _NONE: Any = None
 """The runtime of a tool that is called outside of an agent."""
@@ -29,9 +32,10 @@ def memory_tools(
     """`recall`, `remember` and `forget`.
 
     `recall` tells what the user's memory holds about a question. `remember` writes a fact of the
-    user's into the journal, to be learned with the next consolidation. `forget` erases a session
-    that `recall` named from journal, weights and index: leave it out where a model may not decide
-    that.
+    user's into the journal, as a session of its own, to be learned with the next consolidation.
+    `forget` erases a session that `recall` named from journal, weights and index. What a model
+    remembers or forgets it may have been talked into by a web page: leave out what it may not
+    decide, or have a human asked (LangChain's `HumanInTheLoopMiddleware`).
 
     Args:
         plum: The open home.
@@ -76,16 +80,22 @@ def memory_tools(
         return listed(found, sessions=True) or "Nothing is remembered about that."
 
     def remember(fact: str, runtime: ToolRuntime = _NONE) -> str:
-        if not fact.strip():
-            raise InvalidInputError("there is no fact to remember; give it as a sentence")
-        idle = plum.settings.idle_seconds
-        turns = [Turn("user", fact)]
-        plum.journal.sessions.append(whose(runtime), NOTES, turns, idle_seconds=idle)
-        return "Noted. It will be remembered once it has been learned."
+        told = " ".join(fact.split())
+        if not 0 < len(told) <= _LONGEST:
+            raise InvalidInputError(
+                f"a fact has 1 to {_LONGEST} characters, not {len(told)}; give one sentence"
+            )
+        # A session of its own, so that it can be forgotten by itself.
+        name = f"note-{uuid4().hex[:12]}"
+        plum.add_session(Session(whose(runtime), name, (Turn("user", told),)))
+        return f"Noted as session {name!r}. It will be remembered once it has been learned."
 
     def forget(session_id: str, runtime: ToolRuntime = _NONE) -> str:
-        plum.forget(whose(runtime), session_id)
-        return f"Session {session_id!r} is forgotten."
+        receipt = plum.forget(whose(runtime), session_id)
+        told = f"Session {session_id!r} is forgotten."
+        if receipt.to_relearn:
+            told += f" Until they are learned again, so are {', '.join(receipt.to_relearn)}."
+        return f"{told} {receipt.traces}" if receipt.traces else told
 
     return [
         _tool(
@@ -115,5 +125,8 @@ def _tool(function: Callable[..., str], description: str) -> BaseTool:
             raise
         except PlumError as error:  # for the model to read
             raise ToolException(str(error)) from error
+        except Exception as error:
+            logger.exception("the tool %r failed", function.__name__)
+            raise ToolException(f"the memory failed ({error}); go on without it") from error
 
     return StructuredTool.from_function(told, description=description, handle_tool_error=True)

@@ -9,7 +9,7 @@ from plum_langchain.memories.base import MemoryName, check_memory_name
 from plum_langchain.session import check_id
 
 UserId = str | Callable[[Any], str]
-"""A name, or a function of the runtime that tells it."""
+"""A name, or a function of the runtime that tells it; if that gives None, nobody is named."""
 
 
 def checked_user(user_id: UserId | None) -> UserId | None:
@@ -21,7 +21,13 @@ def checked_user(user_id: UserId | None) -> UserId | None:
     return check_id(user_id, "user id") if isinstance(user_id, str) else user_id
 
 
-def user_of(runtime: Any, given: UserId | None, *, hint: str) -> str:
+def user_of(
+    runtime: Any,
+    given: UserId | None,
+    *,
+    hint: str,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
     """The user of a request inside an agent or a graph.
 
     In this order: `given`, `runtime.context.user_id` (or `["user_id"]`), `configurable["user_id"]`,
@@ -31,19 +37,24 @@ def user_of(runtime: Any, given: UserId | None, *, hint: str) -> str:
         runtime: LangGraph's, or a tool's; None outside of both.
         given: To the face, at construction.
         hint: How a user is given to this face, for the error.
+        settings: What is configurable, if not what the run we are in has.
 
     Raises:
         MissingUserError: nobody is named.
         InvalidInputError: the name can't be one.
     """
     server_user = getattr(getattr(runtime, "server_info", None), "user", None)
-    candidates = (
-        given(runtime) if callable(given) else given,
-        _in_context(runtime, "user_id"),
-        configurable().get("user_id"),
-        configurable().get("langgraph_user_id"),
-        getattr(server_user, "identity", None),
-    )
+    settings = configurable() if settings is None else settings
+    if callable(given):  # who tells the user alone, nobody included
+        candidates: tuple[Any, ...] = (given(runtime),)
+    else:
+        candidates = (
+            given,
+            _in_context(runtime, "user_id"),
+            settings.get("user_id"),
+            settings.get("langgraph_user_id"),
+            getattr(server_user, "identity", None),
+        )
     for candidate in candidates:
         if candidate is not None:
             # Databases give numbers and UUIDs; anything else that isn't text is a mistake.
@@ -61,7 +72,8 @@ def memory_of(runtime: Any, default: MemoryName) -> MemoryName:
     Raises:
         InvalidInputError: no memory is called so.
     """
-    chosen = _in_context(runtime, "memory") or configurable().get("memory")
+    chosen = _in_context(runtime, "memory")
+    chosen = configurable().get("memory") if chosen is None else chosen
     return default if chosen is None else check_memory_name(chosen)
 
 

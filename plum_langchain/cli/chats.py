@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from plum_langchain.plum import Plum
 
 
+_IMPORTED = ("added", "grown", "unchanged", "forgotten")
+
+
 class Source(StrEnum):
     """Where chats come from."""
 
@@ -60,7 +63,7 @@ def import_(
     """Import finished chats.
 
     All files are read before anything is added: a broken record changes nothing, unless it is to be
-    skipped. Importing a file again adds only what is new.
+    skipped. Importing a file again adds only what is new, of chats that went on as well.
     """
     from plum_langchain.importers import read_chatgpt, read_claude, read_sessions
 
@@ -84,16 +87,23 @@ def import_(
         else:
             reader = {Source.chatgpt: read_chatgpt, Source.claude: read_claude}[source]
             read[path] = list(reader(path, user, on_broken=on_broken))
+    if skipped and not any(read.values()):
+        raise InvalidInputError(
+            f"nothing in {', '.join(map(str, files))} can be read as {source}; {skipped[0]}"
+        )
     imported: list[dict[str, Any]] = []
     with ctx.obj.plum() as plum:
         for path, sessions in read.items():
-            report: dict[str, Any] = {"file": str(path), "added": 0, "unchanged": 0, "forgotten": 0}
+            report: dict[str, Any] = {"file": str(path), **dict.fromkeys(_IMPORTED, 0)}
             imported.append(report)
             for session in sessions:
                 try:
                     report[plum.add_session(session)] += 1
                 except SessionStateError as error:
-                    added = sum(r["added"] for r in imported)
+                    if skip_broken:
+                        skipped.append(f"{path}: {error}")
+                        continue
+                    added = sum(r["added"] + r["grown"] for r in imported)
                     raise SessionStateError(
                         f"{path}: {error} ({terminal.count(added, 'session')} before it were "
                         "added and stay)"

@@ -27,8 +27,9 @@ def size(octets: int) -> str:
 
 
 def show_imported(files: Sequence[Mapping[str, Any]]) -> None:
-    """How many sessions of each file were added, were there already, or stay forgotten."""
-    names = ("file", "added", "unchanged", "forgotten")
+    """How many sessions of each file were added, went on, were there, or stay forgotten."""
+    grown = ["grown"] if any(file["grown"] for file in files) else []
+    names = ["file", "added", *grown, "unchanged", "forgotten"]
     show_table(names, ([file[name] for name in names] for file in files))
     if any(file["forgotten"] for file in files):
         say("Sessions that were forgotten on demand are not brought back by importing them.")

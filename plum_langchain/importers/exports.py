@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +19,8 @@ def read_chatgpt(
     """One session for each conversation of a ChatGPT export.
 
     Of a conversation that was edited or answered anew the branch that was last shown. What tools
-    said, hidden messages, images and thoughts are left out; a conversation in which nothing is left
-    is none.
+    said, hidden messages, images, files and thoughts are left out; a conversation in which nothing
+    is left is none.
 
     Args:
         path: The export, a .zip, or its conversations.json.
@@ -50,7 +51,7 @@ def _sessions(
             if not isinstance(record, Mapping):
                 raise BrokenRecordError(f"a {type(record).__name__}, expected an object")
             session = read(record, user)
-        except PlumError as error:
+        except (PlumError, AttributeError, TypeError, ValueError) as error:  # of any other shape
             broken(BrokenRecordError(f"{place}: {error}"), on_broken)
             continue
         if session.turns:
@@ -62,7 +63,7 @@ def _chatgpt(record: Mapping[str, Any], user: str) -> Session:
     if not isinstance(mapping, Mapping):
         raise BrokenRecordError("it has no `mapping` of messages")
     branch: list[Any] = []
-    node_id, seen = record.get("current_node"), set()
+    node_id, seen = _required(record, "current_node"), set()
     while node_id is not None:
         node = mapping.get(node_id)
         if not isinstance(node, Mapping) or node_id in seen:
@@ -91,8 +92,22 @@ def _chatgpt_turn(message: Any) -> Turn | None:
         return None
     if content.get("content_type") not in ("text", "multimodal_text"):
         return None
-    parts = [part for part in content.get("parts") or () if isinstance(part, str) and part.strip()]
-    return Turn(role, "\n\n".join(parts), message.get("id")) if parts else None
+    parts = content.get("parts") or []
+    if not isinstance(parts, list):
+        raise BrokenRecordError("a message's `parts` are no list")
+    # What was spoken comes as a part of its own, with its transcription.
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    said = [text for text in texts if isinstance(text, str) and text.strip()]
+    return Turn(role, _MARKS.sub("", "\n\n".join(said)), _id(message, "id")) if said else None
+
+
+_MARKS = re.compile("\ue200.*?\ue201|【[^】]*†[^】]*】", re.S)
+"""ChatGPT's marks of where an answer is from."""
+
+
+def _id(message: Mapping[str, Any], name: str) -> str | None:
+    found = message.get(name)
+    return found if isinstance(found, str) else None
 
 
 def _claude(record: Mapping[str, Any], user: str) -> Session:
@@ -103,15 +118,17 @@ def _claude(record: Mapping[str, Any], user: str) -> Session:
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping) or message.get("sender") not in ("human", "assistant"):
             raise BrokenRecordError(f"message {number} is of neither human nor assistant")
-        blocks = [
-            block.get("text")
-            for block in message.get("content") or ()
-            if isinstance(block, Mapping) and block.get("type") == "text"
+        blocks = message.get("content") or []
+        if not isinstance(blocks, list):
+            raise BrokenRecordError(f"the `content` of message {number} is no list")
+        texts = [
+            b.get("text") for b in blocks if isinstance(b, Mapping) and b.get("type") == "text"
         ]
-        text = "\n\n".join(part for part in blocks if part) or message.get("text") or ""
+        # `text` is for exports without blocks; beside them it holds placeholders for the others.
+        text = "\n\n".join(t for t in texts if t) if blocks else message.get("text") or ""
         if text.strip():
             role: Role = "user" if message["sender"] == "human" else "assistant"
-            turns.append(Turn(role, text, message.get("uuid")))
+            turns.append(Turn(role, text, _id(message, "uuid")))
     return session_of(
         user,
         f"claude-{_required(record, 'uuid')}",

@@ -64,8 +64,11 @@ def _record(line: bytes, *, first: bool) -> dict[str, Any]:
             f"can't be read as JSON ({error}); mend or remove the line"
         ) from error
     if not isinstance(record, dict):
+        hint = (
+            "; an export of ChatGPT or Claude is read with --from" if type(record) is list else ""
+        )
         raise BrokenRecordError(
-            f"a {type(record).__name__}, expected an object with user, session and turns"
+            f"a {type(record).__name__}, expected an object with user, session and turns{hint}"
         )
     return record
 

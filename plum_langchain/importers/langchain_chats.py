@@ -1,6 +1,7 @@
 """Chats that LangChain and LangGraph keep: threads, message histories, chat loaders."""
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from plum_langchain.errors import BrokenRecordError, PlumError
 from plum_langchain.importers.messages import turns_of
-from plum_langchain.importers.records import OnBroken, broken, session_of, time_of
+from plum_langchain.importers.records import OnBroken, broken, seconds_of, session_of, time_of
 from plum_langchain.session import Session, Turn, check_id
 
 if TYPE_CHECKING:
@@ -26,60 +27,82 @@ def read_threads(
     *,
     on_broken: OnBroken | None = None,
 ) -> Iterator[Session]:
-    """One session for each thread of a LangGraph checkpointer, as its latest checkpoint has it.
+    """One session for each thread of a LangGraph checkpointer, and for each of its users.
+
+    The messages are those of the thread's latest checkpoint. In a thread that several users share
+    each has what was new in the checkpoints of their own runs.
 
     Args:
         checkpointer: Of any kind; a synchronous one.
-        user: Whose threads they are. By default the `user_id` (or `langgraph_user_id`) that the
+        user: Whose threads they are. By default the `user_id` (or `langgraph_user_id`) that each
             run was configured with, which checkpoints keep in their metadata. A function may give
-            None for a thread that is to be left out.
+            None for what is to be left out.
         on_broken: Told of each broken thread, which is left out then; None raises.
 
     Raises:
         BrokenRecordError: without `on_broken`: nobody is named for a thread, or its messages can't
             be read.
+        InvalidInputError: a user id that can't be one.
     """
-    latest: dict[str, CheckpointTuple] = {}
-    began: dict[str, str] = {}
+    if isinstance(user, str):
+        check_id(user, "user id")
+    threads: dict[tuple[str, str], list[CheckpointTuple]] = {}
     for found in checkpointer.list(None):  # the latest of each thread first
         settings = found.config["configurable"]
         if not settings.get("checkpoint_ns"):  # else a subgraph's
-            thread = str(settings["thread_id"])
-            latest.setdefault(thread, found)
-            began[thread] = found.checkpoint["ts"]
-    for thread, found in latest.items():
+            thread = settings["thread_id"]
+            threads.setdefault((type(thread).__name__, str(thread)), []).append(found)
+    for (_, thread), checkpoints in threads.items():
         try:
-            session = _thread(thread, found, user, began[thread])
+            sessions = _sessions(thread, checkpoints[::-1], user)
         except PlumError as error:
             broken(BrokenRecordError(f"thread {thread!r}: {error}"), on_broken)
             continue
-        if session is not None and session.turns:
-            yield session
+        yield from sessions
 
 
-def _thread(
-    thread: str, found: "CheckpointTuple", user: WhoseThread | None, began: str
-) -> Session | None:
-    whose = _whose(user, thread, found.metadata)
+def _sessions(
+    thread: str, checkpoints: Sequence["CheckpointTuple"], user: WhoseThread | None
+) -> list[Session]:
+    """Of a thread's checkpoints, the oldest first."""
+    known: set[object] = set()
+    owners: dict[object, str | None] = {}
+    for found in checkpoints:
+        new = [key for key, _ in _messages(found) if key not in known]
+        if new:
+            known.update(new)
+            owners.update(dict.fromkeys(new, _whose(user, thread, found.metadata)))
+    said: dict[str, list[BaseMessage]] = {}
+    for key, message in _messages(checkpoints[-1]):
+        owner = owners[key]
+        if owner is not None:
+            said.setdefault(owner, []).append(message)
+    started = time_of(checkpoints[0].checkpoint["ts"], "ts")
+    made = [
+        session_of(owner, thread, turns_of(messages), started, thread_id=thread)
+        for owner, messages in said.items()
+    ]
+    return [session for session in made if session.turns]
+
+
+def _messages(found: "CheckpointTuple") -> list[tuple[object, BaseMessage]]:
+    """The messages of a checkpoint, each with what it is known by."""
     messages = found.checkpoint["channel_values"].get("messages", [])
-    if whose is None or not messages:
-        return None
-    if not all(isinstance(message, BaseMessage) for message in messages):
+    if not isinstance(messages, list) or not all(isinstance(m, BaseMessage) for m in messages):
         raise BrokenRecordError("its `messages` are no LangChain messages")
-    started = time_of(began, "ts")
-    return session_of(whose, thread, turns_of(messages), started, thread_id=thread)
+    return [(m.id if m.id is not None else place, m) for place, m in enumerate(messages)]
 
 
 def _whose(user: WhoseThread | None, thread: str, metadata: Mapping[str, Any]) -> str | None:
     if callable(user):
         return user(thread, metadata)
-    named = user or metadata.get("user_id") or metadata.get("langgraph_user_id")
-    if named is None:
-        raise BrokenRecordError(
-            "its checkpoint names no user; say whose it is with user=, a name or a function of "
-            "thread id and metadata"
-        )
-    return str(named)
+    for named in (user, metadata.get("user_id"), metadata.get("langgraph_user_id")):
+        if named is not None:
+            return str(named)
+    raise BrokenRecordError(
+        "its checkpoint names no user; say whose it is with user=, a name or a function of "
+        "thread id and metadata"
+    )
 
 
 def read_history(
@@ -118,7 +141,8 @@ def read_loader(
     """The chats of a chat loader of langchain-community (WhatsApp, Telegram, Slack, ...).
 
     What the user wrote are the user's turns; what anybody else wrote are the assistant's, since a
-    session has two sides. Each session is named by its source and its place.
+    session has two sides: use `QuestionSettings(learn_assistant=False)` where that isn't to be
+    learned as the assistant's advice. A chat whose time can't be read began now.
 
     Args:
         loader: Any.
@@ -135,24 +159,41 @@ def read_loader(
     """
     check_id(user, "user id")
     for number, chat in enumerate(loader.lazy_load(), start=1):
-        turns, senders, started = [], set(), None
-        for message in chat["messages"]:
-            sender = _sender(message)
-            senders.add(sender)
-            text = str(message.text)
-            started = started or _written(message)
-            if text.strip():
-                turns.append(Turn("user" if sender == said_by else "assistant", text, message.id))
+        messages = [message for message in chat["messages"] if str(message.text).strip()]
+        if not messages:
+            continue  # what a loader makes of an archive's other files
+        turns = tuple(
+            Turn("user" if _sender(m) == said_by else "assistant", str(m.text), m.id)
+            for m in messages
+        )
         if not any(turn.role == "user" for turn in turns):
-            names = ", ".join(sorted(map(repr, senders))) or "nobody"
+            names = ", ".join(sorted({repr(_sender(message)) for message in messages}))
             error = BrokenRecordError(
                 f"{source} chat {number}: {said_by!r} says nothing in it, but {names}; name the "
-                "user as the chat does with said_by="
+                "user as the chat does with said_by=, or leave it out with on_broken="
             )
             broken(error, on_broken)
             continue
-        name = f"{source}-{number}"
-        yield session_of(user, name, tuple(turns), started or datetime.now(UTC))
+        # Named by how it begins: its place changes with what else is exported.
+        first = f"{_sender(messages[0])}\n{_written(messages[0])}\n{messages[0].text}"
+        name = f"{source}-{hashlib.sha256(first.encode()).hexdigest()[:16]}"
+        yield session_of(user, name, turns, _time(messages) or datetime.now(UTC))
+
+
+def _time(messages: Sequence[BaseMessage]) -> datetime | None:
+    """When a chat began, if its loader tells it in a way that can be read."""
+    written = _written(messages[0])
+    for read in (lambda: time_of(written, ""), lambda: seconds_of(written, "")):
+        try:
+            return read()
+        except BrokenRecordError:
+            continue
+    for form in ("%m/%d/%y, %I:%M:%S %p", "%m/%d/%Y, %I:%M:%S %p", "%d.%m.%Y %H:%M:%S"):
+        try:
+            return datetime.strptime(str(written).replace("\u202f", " "), form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return None
 
 
 def _sender(message: BaseMessage) -> str:
@@ -162,12 +203,7 @@ def _sender(message: BaseMessage) -> str:
     return "user" if isinstance(message, HumanMessage) else "assistant"
 
 
-def _written(message: BaseMessage) -> datetime | None:
-    """When a message was written, if the loader tells it in a way that can be read."""
-    for event in message.additional_kwargs.get("events", ()):
-        for value in event.values() if isinstance(event, Mapping) else ():
-            try:
-                return time_of(value, "message_time")
-            except BrokenRecordError:
-                continue
-    return None
+def _written(message: BaseMessage) -> Any:
+    """When a message was written, as its loader tells it; None if it doesn't."""
+    events = message.additional_kwargs.get("events") or [{}]
+    return events[0].get("message_time") if isinstance(events[0], Mapping) else None

@@ -1,6 +1,7 @@
 """What was said: sessions and their turns, durable when the call that saved them returns."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from plum_langchain.journal.rows import (
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 _s = schema.sessions
-Imported = Literal["added", "unchanged", "forgotten"]
+Imported = Literal["added", "grown", "unchanged", "forgotten"]
 
 
 class Sessions:
@@ -128,9 +129,13 @@ class Sessions:
     def add(self, session: Session) -> Imported:
         """Add a whole session at once (an import), finished and ready to be learned.
 
+        Where the session is there already and the given one goes on behind it (a chat that was
+        exported again), what is new becomes a session of its own, called `session/2`, `session/3`,
+        ...
+
         Returns:
-            "added", "unchanged" (the same session is already there) or "forgotten" (the user had
-            it erased; it is not brought back).
+            "added", "grown", "unchanged" (the same session is already there) or "forgotten" (the
+            user had it erased; it is not brought back).
 
         Raises:
             SessionStateError: a session of this id is there with other turns.
@@ -141,22 +146,30 @@ class Sessions:
             check_id(session.thread_id, "thread id")
         turns = [checked_turn(turn) for turn in session.turns]
         with self._database.write() as connection:
-            row = find_session(connection, session.user_id, session.session_id)
-            if row is not None:
-                if row.state == SessionState.FORGOTTEN:
-                    return "forgotten"
-                there = [(t.role, t.content) for t in turns_of(connection, row.id)]
-                if there == [(t.role, t.content) for t in turns]:
-                    return "unchanged"
+            there: list[Turn] = []
+            row, name, number = None, session.session_id, 1
+            while (found := find_session(connection, session.user_id, name)) is not None:
+                if found.state == SessionState.FORGOTTEN:
+                    return "forgotten"  # how far that went isn't known any more
+                there += turns_of(connection, found.id)
+                row, number = found, number + 1
+                name = f"{session.session_id}/{number}"
+            if not _goes_on(there, turns):
                 raise SessionStateError(
                     f"session {session.session_id!r} of user {session.user_id!r} is already in the "
                     f"journal with other turns ({len(there)} there, {len(turns)} given); "
                     "give this one another id, or forget the earlier one first"
                 )
-            row = create_session(connection, session)
-            append_turns(connection, row.id, turns, datetime.now(UTC))
-            set_state(connection, [row.id], SessionState.FINISHED)
-            return "added"
+            new = turns[len(there) :]
+            if row is not None and not new:
+                return "unchanged"
+            if row is not None and row.state == SessionState.OPEN:
+                append_turns(connection, row.id, new, datetime.now(UTC))
+                return "grown"
+            made = create_session(connection, replace(session, session_id=name))
+            append_turns(connection, made.id, new, datetime.now(UTC))
+            set_state(connection, [made.id], SessionState.FINISHED)
+            return "added" if row is None else "grown"
 
     def finish(self, user_id: str, session_id: str) -> None:
         """Mark an open session as complete; finishing a finished one changes nothing."""
@@ -317,3 +330,11 @@ class Sessions:
         others = [r.id for r in open_ones if r.id != row.id]
         set_state(connection, others, SessionState.FINISHED)
         return row
+
+
+def _goes_on(there: Sequence[Turn], given: Sequence[Turn]) -> bool:
+    """Whether the given turns begin with those that are there."""
+    return len(there) <= len(given) and all(
+        (old.role, old.content) == (new.role, new.content)
+        for old, new in zip(there, given, strict=False)
+    )

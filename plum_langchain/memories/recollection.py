@@ -49,7 +49,7 @@ def recollect(
         judge: Of what fits.
         adapter: The user's.
         told: What it was taught to recite.
-        query: In the user's voice; best a question.
+        query: In the user's voice; best a question. Of a long message the end counts.
         system_prompt: The one adapters were trained with.
         k: At most so many.
 
@@ -65,26 +65,37 @@ def recollect(
     among = told.recitals
     if not among:  # given up while it was asked
         return []
+    asked = query[-_ASKED:]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    messages.append({"role": "user", "content": query})
+    messages.append({"role": "user", "content": asked})
     number = max(RECITALS, k + 1)  # one of them may be that it was never talked about
     likely, _ = engine.likely(messages, adapter, number, ANSWER_TOKENS, among=among)
     found: list[Recollection] = []
-    for one in candidates(judge, likely, query):
+    for one in candidates(judge, likely, asked):
         if one.fit is None or len(found) == k:
             break
         found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))
     return found
 
 
+_ASKED = 500
+"""Characters from the end of a message that are asked about: adapters are taught with questions."""
+
+
 def listed(recollections: Sequence[Recollection], *, sessions: bool = False) -> str:
-    """For a model to read: each on a line of its own, with its source and how sure it is.
+    """For a model to read, each with its source and how sure it is.
+
+    Each begins a line with a dash; its further lines are indented.
 
     Args:
         recollections: Any number; of none it is empty.
         sessions: Name the session of each as well.
     """
-    return "\n".join(f"- {one.text} ({_source(one, sessions)})" for one in recollections)
+    texts = [one.text.replace("\n", "\n  ") for one in recollections]
+    return "\n".join(
+        f"- {text} ({_source(one, sessions)})"
+        for text, one in zip(texts, recollections, strict=True)
+    )
 
 
 def _source(one: Recollection, sessions: bool) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.utils.json_schema import dereference_refs
+
 from plum_langchain.errors import ChatTemplateError, InvalidInputError
 from plum_langchain.learning.template import ChatTemplate, Message, with_system
 from plum_langchain.models.grammar import json_of
@@ -76,19 +78,21 @@ class CallSyntax:
     """How a model writes its calls: JSON objects with something around and between them.
 
     Attributes:
-        begin, between, end: What that is.
+        begin, between, end: What that is; `between` is None where there can't be two.
         sign: How a call shows in a reply whose special tokens are left out; a single character
             does so only at its very beginning.
         arguments: The field of the arguments; that of the name is "name".
         shown: Whether the chat template shows tools itself.
+        special: The special tokens, which replies are read without.
     """
 
     begin: str
-    between: str
+    between: str | None
     end: str
     sign: str
     arguments: str
     shown: bool
+    special: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, template: ChatTemplate) -> "CallSyntax":
@@ -108,25 +112,38 @@ class CallSyntax:
         told = [self._as_text(message) for message in messages]
         return template.prompt(with_system(told, _hermes_tools(box)) if box else told)
 
-    def grammar(self, box: Toolbox, tokenizer: Any) -> str | None:
-        """What a reply that may or must call tools is: whatever it calls, it calls rightly.
+    def call(self, box: Toolbox, tokenizer: Any) -> str:
+        """A call of tools in a grammar: of any of them, or of the one that is chosen.
 
         Args:
             box: The tools.
             tokenizer: Knows the special tokens among what stands around a call.
+        """
+        return f"{_literal(self.begin, tokenizer)} {self._rest(box, tokenizer)}"
+
+    def free(self, box: Toolbox, tokenizer: Any) -> str | None:
+        """A grammar of replies that may call tools: whatever they call, they call rightly.
 
         Returns:
-            A grammar; None where a reply may be anything and only its beginning tells a call.
+            None where that can't be said, since a call begins as other text may.
         """
-        wanted = [t for t in box.tools if box.choice in ("auto", "any", t["function"]["name"])]
-        one_of = json_of({"anyOf": [self._schema(tool["function"]) for tool in wanted]})
-        call = f"{one_of} {_literal(self.end, tokenizer)}"
-        begin = _literal(self.begin, tokenizer)
-        if box.choice != "auto":
-            return f"start: {begin} {call}"
-        if len(self.sign) < 2:
+        if len(self.sign) < 2 or any(token in self.begin for token in _special(tokenizer)):
             return None
-        return f"start: (head {call})* TEXT\nhead[lazy]: TEXT {begin}\nTEXT: /(.|\\n)*/"
+        begin = _literal(self.begin, tokenizer)
+        return (
+            f"start: (head {self._rest(box, tokenizer)})* TEXT\n"
+            f"head[lazy]: TEXT {begin}\n"
+            "TEXT: /(.|\\n)*/"
+        )
+
+    def _rest(self, box: Toolbox, tokenizer: Any) -> str:
+        """What follows the beginning of a call."""
+        wanted = [t for t in box.tools if box.choice in ("auto", "any", t["function"]["name"])]
+        one_of = " | ".join(json_of(self._schema(tool["function"])) for tool in wanted)
+        more = ""
+        if box.choice == "auto" and self.between is not None:
+            more = f"({_literal(self.between, tokenizer)} ({one_of}))*"
+        return f"({one_of}) {more} {_literal(self.end, tokenizer)}"
 
     def parsed(self, text: str, box: Toolbox) -> Calls:
         """What a reply says and which tools it calls.
@@ -135,26 +152,56 @@ class CallSyntax:
             text: The reply, its special tokens left out.
             box: A call of a tool that isn't in it is broken.
         """
-        at = text.find(self.sign) if len(self.sign) > 1 else len(text) - len(text.lstrip())
-        if at < 0 or not text[at:].startswith(self.sign):
+        begins = self._mark(self.sign)
+        first = begins.match(text) if len(self.sign) == 1 else begins.search(text)
+        if first is None:
             return Calls(text)
         calls: list[Call] = []
         broken: list[BrokenCall] = []
-        place = at
-        while (start := text.find("{", place)) >= 0:
-            try:
-                found, place = json.JSONDecoder(strict=False).raw_decode(text, start)
-            except json.JSONDecodeError as error:
-                broken.append(BrokenCall(None, text[start:].strip(), f"no JSON: {error}"))
+        place = text.index("{") if self.sign == "{" else first.end()
+        while True:
+            if not text.startswith("{", place):
+                broken.append(BrokenCall(None, text[place:].strip(), "no JSON object follows"))
+                place = len(text)
                 break
-            read = self._call(found, text[start:place], box)
+            try:
+                found, end = json.JSONDecoder(strict=False).raw_decode(text, place)
+            except json.JSONDecodeError as error:
+                broken.append(BrokenCall(None, text[place:].strip(), f"no JSON: {error}"))
+                place = len(text)
+                break
+            read = self._call(found, text[place:end], box)
             calls += [read] if isinstance(read, Call) else []
             broken += [read] if isinstance(read, BrokenCall) else []
+            next_one = self._next(text, end)
+            if isinstance(next_one, str):
+                place = len(text) - len(next_one)
+                break
+            place = next_one
         if not calls and len(self.sign) == 1:
             return Calls(text)  # JSON that somebody asked for
-        if not calls and not broken:
-            broken.append(BrokenCall(None, text[at:], "no JSON object follows"))
-        return Calls(text[:at].rstrip(), tuple(calls), tuple(broken))
+        said = [part for part in (text[: first.start()].rstrip(), text[place:].strip()) if part]
+        return Calls("\n".join(said), tuple(calls), tuple(broken))
+
+    def _next(self, text: str, place: int) -> int | str:
+        """Where the next call's object begins, after one that ends here; or the text after all."""
+        found = None if self.between is None else self._mark(self.between).match(text, place)
+        if found and text.startswith("{", found.end()):
+            return found.end()
+        ended = self._mark(self.end).match(text, place)
+        after = ended.end() if ended else place
+        again = self._mark(self.begin).match(text, after) if len(self.sign) > 1 else None
+        if again and text.startswith("{", again.end()):
+            return again.end()
+        return text[after:]
+
+    def _mark(self, text: str) -> "re.Pattern[str]":
+        """What stands around calls as a reply shows it: without special tokens, space at will."""
+        seen = text
+        for token in self.special:
+            seen = seen.replace(token, "")
+        words = [re.escape(word) for word in seen.split()]
+        return re.compile(r"\s*" + r"\s*".join(words) + r"\s*")
 
     def _call(self, found: Mapping[str, Any], text: str, box: Toolbox) -> Call | BrokenCall:
         name, arguments = found.get("name"), found.get(self.arguments, {})
@@ -165,8 +212,9 @@ class CallSyntax:
         return Call(name, arguments)
 
     def _schema(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        takes = {"type": "object", "properties": {}, **function.get("parameters", {})}
-        definitions = {key: takes.pop(key) for key in ("$defs", "definitions") if key in takes}
+        takes = dereference_refs({"type": "object", "properties": {}, **function["parameters"]})
+        for name in ("$defs", "definitions"):
+            takes.pop(name, None)
         return {
             "type": "object",
             "properties": {
@@ -175,7 +223,6 @@ class CallSyntax:
             },
             "required": ["name", self.arguments],
             "additionalProperties": False,
-            **definitions,
         }
 
     def _as_text(self, message: Message) -> Message:
@@ -193,7 +240,7 @@ class CallSyntax:
             )
             for call in message.get("tool_calls", ())
         ]
-        written = f"{self.begin}{self.between.join(calls)}{self.end}" if calls else ""
+        written = f"{self.begin}{(self.between or '').join(calls)}{self.end}" if calls else ""
         content = "\n".join(part for part in (message["content"], written) if part)
         return {"role": message["role"], "content": content}
 
@@ -227,20 +274,36 @@ def _of_template(template: ChatTemplate) -> CallSyntax | None:
     """What a template writes around two calls of a made-up tool; None if it writes none in JSON."""
     parameters = {"type": "object", "properties": {"x": {"type": "string"}}}
     function = {"name": _PROBE, "description": _PROBE, "parameters": parameters}
-    called = {"type": "function", "function": {"name": _PROBE, "arguments": {"x": "1"}}}
+    # Ids are of nine characters, as Mistral's templates demand.
+    calls = [
+        {
+            "type": "function",
+            "id": f"plumcall{number}",
+            "function": {"name": _PROBE, "arguments": {"x": "1"}},
+        }
+        for number in (1, 2)
+    ]
     user = {"role": "user", "content": "?"}
-    calling = {"role": "assistant", "content": "", "tool_calls": [called, called]}
     tools = [{"type": "function", "function": function}]
     try:
         asked = template.prompt([user], tools)
-        if _PROBE not in asked:
-            return None
-        answered = template.calling([user, calling], tools)
     except ChatTemplateError:
         return None
-    if not answered.startswith(asked):
+    if _PROBE not in asked:
         return None
-    reply = answered[len(asked) :]
+    for number in (2, 1):  # some templates refuse more than one
+        calling = {"role": "assistant", "content": "", "tool_calls": calls[:number]}
+        try:
+            answered = template.calling([user, calling], tools)
+        except ChatTemplateError:
+            continue
+        if answered.startswith(asked):
+            return _around(answered[len(asked) :], number, template)
+    return None
+
+
+def _around(reply: str, number: int, template: ChatTemplate) -> CallSyntax | None:
+    """What stands around so many calls of the made-up tool in a reply; None if they aren't JSON."""
     ends = reply.find(template.tokenizer.eos_token or "\0")
     reply = reply[:ends] if ends >= 0 else reply.rstrip()
     found = []
@@ -251,23 +314,24 @@ def _of_template(template: ChatTemplate) -> CallSyntax | None:
             continue
         if value.get("name") == _PROBE:
             found.append((start, stop, value))
-    if len(found) != 2:
+    arguments = (
+        next((k for k, v in found[0][2].items() if v == {"x": "1"}), None) if found else None
+    )
+    if len(found) != number or arguments is None:
         return None
-    (first, first_end, value), (second, second_end, _) = found
-    arguments = next((k for k, v in value.items() if v == {"x": "1"}), None)
-    if arguments is None:
-        return None
-    begin = reply[:first]
+    begin = reply[: found[0][0]]
+    special = tuple(_special(template.tokenizer))
     seen = begin
-    for special in _special(template.tokenizer):
-        seen = seen.replace(special, "")
+    for token in special:
+        seen = seen.replace(token, "")
     return CallSyntax(
         begin=begin,
-        between=reply[first_end:second],
-        end=reply[second_end:],
+        between=reply[found[0][1] : found[1][0]] if number == 2 else None,
+        end=reply[found[-1][1] :],
         sign=seen.strip() or "{",
         arguments=arguments,
         shown=True,
+        special=special,
     )
 
 

@@ -36,6 +36,7 @@ class Collector:
         self._emit = emit
         self._cancelled = cancelled
         self._hold = hold
+        self._given_up = False
         self.sent = 0
         """Characters that were sent."""
         self.stopped = False
@@ -49,8 +50,17 @@ class Collector:
             text, self.stopped = self._cut(self._decode(ids[0, self.prompt_length :].tolist()))
             if not self.stopped:
                 self._send(text)
-        done = self.stopped or (self._cancelled is not None and self._cancelled.is_set())
+        done = self.stopped or self.is_cancelled
         return torch.full((ids.shape[0],), done, device=ids.device, dtype=torch.bool)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants the reply any longer."""
+        return self._given_up or (self._cancelled is not None and self._cancelled.is_set())
+
+    def give_up(self) -> None:
+        """Nobody wants the reply any longer."""
+        self._given_up = True
 
     def text(self, ids: list[int]) -> str:
         """The whole text, up to a stop string."""
@@ -83,7 +93,10 @@ class Collector:
         # A byte-level token may end inside a character, shown as U+FFFD until the next one.
         clear = text.rstrip("\ufffd")
         if self._hold:
-            clear = clear[:found] if (found := clear.find(self._hold)) >= 0 else clear
+            found = clear.find(self._hold)
+            # A single character is a sign only where the reply begins with it.
+            if found >= 0 and (len(self._hold) > 1 or not clear[:found].strip()):
+                clear = clear[:found]
         end = len(clear) - self._beginning_of_mark(clear)
         if self._hold:
             end = len(clear[:end].rstrip())  # what stands before a call is no part of the text

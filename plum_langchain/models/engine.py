@@ -209,10 +209,6 @@ class Engine(Reading, Writing):
             self._switch.use(lora if adapter is None else self._weights(adapter, self._switch))
             yield base.model
 
-    def _rows_apart(self) -> bool:
-        assert self._switch is not None
-        return self._switch.rows_apart
-
     @contextmanager
     def _on_rows(
         self, adapters: Sequence[AdapterRef | None]
@@ -231,8 +227,10 @@ class Engine(Reading, Writing):
                     errors.append(None)
             if all(found is weights[0] for found in weights):
                 self._switch.use(weights[0] if weights else None)
-            else:
+            elif self._switch.rows_apart:
                 self._switch.use_per_row(weights)
+            else:
+                raise RuntimeError(f"the rows of {type(model).__name__} can't have adapters each")
             yield model, errors
 
     def _weights(self, adapter: AdapterRef, switch: "LoraSwitch") -> "LoraWeights":

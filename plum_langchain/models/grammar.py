@@ -17,12 +17,30 @@ if TYPE_CHECKING:
 
 # Between values nothing but what Python's json writes: a small model may go on with white space
 # for as long as it is let.
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_OPTIONS = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": True,  # what can't be enforced (that items are unique, say) is left to who reads it
+    "coerce_one_of": True,
+}
 
 
 def json_of(schema: Mapping[str, Any]) -> str:
-    """What stands in a grammar for a JSON value of this schema."""
-    return f"%json {json.dumps({**schema, 'x-guidance': _COMPACT})}"
+    """What stands in a grammar for a JSON value of this schema.
+
+    Objects have no other properties than those it names, unless it says that they may.
+    """
+    return f"%json {json.dumps({**_closed(schema), 'x-guidance': _OPTIONS})}"
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        found = {key: _closed(inner) for key, inner in value.items()}
+        if isinstance(found.get("properties"), Mapping) and found["properties"]:
+            found.setdefault("additionalProperties", False)
+        return found
+    return [_closed(inner) for inner in value] if isinstance(value, list) else value
 
 
 class Grammars:
@@ -71,10 +89,19 @@ class Grammars:
         return from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=self._ends)
 
 
-_CLOSERS = ('"}', '"]', '"', "}", "]", "0", "1", "true", "null", '""', "{}", "[]", "{", "[", "a")
+_CLOSERS = (
+    '"}', '"]', '"', "}", "]", ",", ", ", "null", "true", '""', "{}", "[]", "{", "[",
+    *"0123456789", "-", ".", "a",
+)  # fmt: skip
 
-_LONGEST_END = 512
+_LONGEST_END = 400
 """Tokens after which an end is no longer looked for."""
+
+_NEAR = 64
+"""Tokens before the last possible moment from which on each is checked before it is chosen."""
+
+_TRIES = 8
+"""Of the likeliest tokens, how many are checked before the reply is brought to its end."""
 
 
 class Constraint:
@@ -99,6 +126,8 @@ class Constraint:
             prompt_length: Tokens before it.
             room: Tokens that it may have. It is brought to an end in time, if that can be.
         """
+        self._matcher.reset()
+        self.cut = False
         self._seen = prompt_length
         self._last = prompt_length + room - 1  # where its last token stands that isn't its end
 
@@ -108,23 +137,41 @@ class Constraint:
 
         self._matcher.consume_tokens(ids[0, self._seen :].tolist())
         self._seen = ids.shape[1]
-        end = self._end()
-        if end and len(end) >= self._last - self._seen:
-            self.cut = True
-            allowed = torch.zeros(scores.shape[-1], dtype=torch.bool)
-            allowed[end[0]] = True
-        else:
-            allowed = _allowed(self._matcher)[: scores.shape[-1]]
+        allowed = _allowed(self._matcher)[: scores.shape[-1]].to(scores.device)
         if self._matcher.is_error():
             raise InvalidInputError(
                 f"the reply's form could not be kept: {self._matcher.get_error().splitlines()[0]}; "
                 "use a simpler schema"
             )
-        return scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+        possible = scores.masked_fill(~allowed, -torch.inf)
+        room = self._last - self._seen
+        end = self._end(self._matcher)
+        if not end or room - len(end) > _NEAR:
+            return possible
+        return self._in_time(possible, end, room)
 
-    def _end(self) -> list[int]:
-        """Tokens that bring the reply to an end from here; none if it may end here."""
-        ahead = self._matcher.deep_copy()
+    def _in_time(self, scores: "torch.Tensor", end: list[int], room: int) -> "torch.Tensor":
+        """Only one token is possible: the likeliest after which there is room for an end."""
+        import torch
+
+        chosen = end[0]
+        for token in scores[0].topk(_TRIES).indices.tolist() if len(end) < room else ():
+            ahead = self._matcher.deep_copy()
+            if not scores[0, token].isfinite() or not ahead.consume_token(token):
+                continue
+            after = self._end(ahead)
+            if after is not None and len(after) <= room - 1:
+                chosen = token
+                break
+        else:
+            self.cut = True
+        return torch.full_like(scores, -torch.inf).index_fill_(
+            1, torch.tensor([chosen], device=scores.device), 0.0
+        )
+
+    def _end(self, matcher: "LLMatcher") -> list[int] | None:
+        """Tokens that bring a reply to an end: none if it may end there, None if none is found."""
+        ahead = matcher.deep_copy()
         end: list[int] = []
         while not (ahead.is_accepting() or ahead.is_error()) and len(end) < _LONGEST_END:
             tokens = ahead.compute_ff_tokens()  # those that can't but come next
@@ -134,7 +181,7 @@ class Constraint:
                 tokens = [int(allowed.int().argmax()) if closer is None else closer]
             ahead.consume_tokens(tokens)
             end += tokens
-        return end
+        return end if ahead.is_accepting() and not ahead.is_error() else None
 
 
 def _allowed(matcher: "LLMatcher") -> "torch.Tensor":

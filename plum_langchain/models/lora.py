@@ -8,7 +8,6 @@ is computed is the same: W x + (alpha / r) B A x (LoRA, arXiv 2106.09685, equati
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ class LoraSwitch:
         self._merge = merge
         self._names: dict[Product | OwnProduct, Sequence[str]] = {}
         self._current: LoraWeights | None = None
+        self._apart: bool | None = None
         with torch.inference_mode(False), torch.no_grad():
             for names in siblings:
                 layers = [self._model.get_submodule(name) for name in names]
@@ -134,15 +134,20 @@ class LoraSwitch:
                 for key, found in distinct.items()
                 if isinstance(adapter := found.get(product), Beside)
             ]
-            product.use(PerRow(tuple(of)) if of else None)
+            product.use(PerRow(len(weights), tuple(of)) if of else None)
 
-    @cached_property
+    @property
     def rows_apart(self) -> bool:
         """Whether each layer is given the rows of a batch apart, as `use_per_row` needs it.
 
         Found by watching the model read two rows of three tokens; experts, say, are given the
-        tokens of all rows in a heap.
+        tokens of all rows in a heap. For the caller alone, as the model is.
         """
+        if self._apart is None:
+            self._apart = self._look_whether_apart()
+        return self._apart
+
+    def _look_whether_apart(self) -> bool:
         apart: list[bool] = []
 
         def watch(_: Any, args: tuple[Any, ...]) -> None:
@@ -157,7 +162,7 @@ class LoraSwitch:
         finally:
             for hook in hooks:
                 hook.remove()
-        return all(apart)
+        return all(apart)  # of a model without such layers it will be asked again
 
     def _linear(self, module: str) -> Any:
         try:
@@ -175,6 +180,7 @@ class LoraSwitch:
         return a.to(kind), b.contiguous().to(kind)
 
     def _replace(self, product: Product | OwnProduct, names: Sequence[str]) -> None:
+        self._apart = None
         self._names[product] = names  # first: what stands in the model is always switched
         for part, name in enumerate(names):
             owner, _, child = name.rpartition(".")

@@ -68,13 +68,21 @@ class PerRow:
     """Adapters of a product for the rows of a batch.
 
     Attributes:
+        rows: Of the batch.
         of: Which rows (a tensor of their numbers) each of them is for; other rows have none.
     """
 
+    rows: int
     of: tuple[tuple[torch.Tensor, Beside], ...]
 
     def added_to(self, parts: Sequence[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
-        """As `Beside.added_to`, of x (batch, T, in)."""
+        """As `Beside.added_to`, of x (batch, T, in).
+
+        Raises:
+            RuntimeError: x isn't the rows of the batch; whose they are isn't known then.
+        """
+        if x.dim() != 3 or len(x) != self.rows:
+            raise RuntimeError(f"a layer was given {tuple(x.shape)} of a batch of {self.rows}")
         made = [y.clone() for y in parts]
         for rows, adapter in self.of:
             own = adapter.added_to([y[rows] for y in parts], x[rows])

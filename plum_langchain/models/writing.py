@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from plum_langchain.adapters import AdapterRef
-from plum_langchain.errors import PlumError, StoppedError
+from plum_langchain.errors import InvalidInputError, PlumError
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.models.beams import ends_of
 from plum_langchain.models.calls import CallSyntax, Toolbox
 from plum_langchain.models.collector import Collector
 from plum_langchain.models.generation import Job, Jobs, generate
-from plum_langchain.models.grammar import Grammars, json_of
+from plum_langchain.models.grammar import Constraint, Grammars, json_of
 from plum_langchain.models.load import LoadedModel
 from plum_langchain.models.sampling import Reply, Sampling, TokenLogprob
 from plum_langchain.settings import ServingSettings
@@ -34,16 +34,15 @@ class Writing(ABC):
         """The base model; loaded at first use."""
 
     @abstractmethod
-    def _rows_apart(self) -> bool:
-        """Whether the rows of a batch can have adapters of their own."""
-
-    @abstractmethod
     def _on_rows(
         self, adapters: Sequence[AdapterRef | None]
     ) -> AbstractContextManager[tuple[Any, list[PlumError | None]]]:
         """The model with an adapter on each row, for the caller alone.
 
         Those that can't be used have an error, and no row.
+
+        Raises:
+            RuntimeError: the rows of this model can't have adapters of their own.
         """
 
     @abstractmethod
@@ -93,12 +92,14 @@ class Writing(ABC):
         adapter: AdapterRef | None,
         sampling: Sampling,
         tools: Toolbox | None = None,
+        *,
+        cancelled: threading.Event | None = None,
     ) -> Iterator[str | Reply]:
         """Like `chat`, piece by piece; the last item is the whole `Reply`, with the tools called.
 
         Closing the iterator stops the generation at its next token.
         """
-        return self._stream(self._chat_ids(messages, tools), adapter, sampling, tools)
+        return self._stream(self._chat_ids(messages, tools), adapter, sampling, tools, cancelled)
 
     def complete(self, prompt: str, adapter: AdapterRef | None, sampling: Sampling) -> Reply:
         """Continue a raw prompt (special tokens in it are taken as such).
@@ -132,11 +133,24 @@ class Writing(ABC):
         vocabulary = model.config.get_text_config().vocab_size
         return Grammars(self.base.tokenizer, vocabulary, ends_of(model, self.base.tokenizer))
 
-    def _grammar(self, sampling: Sampling, tools: Toolbox | None) -> str | None:
-        """What the reply must be; None for anything."""
-        if sampling.schema is not None:
-            return f"start: {json_of(sampling.schema)}"
-        return self._syntax.grammar(tools, self.base.tokenizer) if tools else None
+    def _form(self, sampling: Sampling, tools: Toolbox | None) -> Constraint | None:
+        """What the reply must be; None for anything.
+
+        Raises:
+            InvalidInputError: what is demanded can't be enforced.
+        """
+        tokenizer, schema = self.base.tokenizer, sampling.schema
+        call = self._syntax.call(tools, tokenizer) if tools else None
+        if tools and tools.choice != "auto":
+            return self._grammars.constraint(f"start: {call}")
+        if schema is not None:
+            either = f" | {call}" if call else ""
+            return self._grammars.constraint(f"start: {json_of(schema)}{either}")
+        free = self._syntax.free(tools, tokenizer) if tools else None
+        try:
+            return self._grammars.constraint(free) if free else None
+        except InvalidInputError:  # nothing is demanded: a call may turn out to be broken
+            return None
 
     def _stream(
         self,
@@ -144,9 +158,10 @@ class Writing(ABC):
         adapter: AdapterRef | None,
         sampling: Sampling,
         tools: Toolbox | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Iterator[str | Reply]:
         pieces: queue.Queue[str | Reply | BaseException] = queue.Queue()
-        cancelled = threading.Event()
+        cancelled = cancelled or threading.Event()
 
         def work() -> None:
             try:
@@ -168,7 +183,9 @@ class Writing(ABC):
                     return
         finally:
             cancelled.set()
-            worker.join()
+            # Garbage collection may close an iterator in the very thread that generates.
+            if self._jobs.thread != threading.get_ident():
+                worker.join(_PATIENCE)
 
     def _generate(
         self,
@@ -184,16 +201,15 @@ class Writing(ABC):
         room = self._room(prompt)
         hold = self._syntax.sign if tools else None
         collector = Collector(tokenizer, len(prompt), sampling.stop, emit, cancelled, hold=hold)
-        grammar = self._grammar(sampling, tools)
         job = Job(
             prompt,
             adapter,
             sampling,
             room=sampling.max_new_tokens if room is None else min(sampling.max_new_tokens, room),
             collector=collector,
-            form=self._grammars.constraint(grammar) if grammar else None,
+            form=self._form(sampling, tools),
         )
-        self._jobs.run(job, self._generate_with)
+        self._jobs.run(job, self._take, self._generate_all)
         text = collector.text(job.ids)
         whole = (job.ended and not (job.form and job.form.cut)) or collector.stopped
         reply = Reply(
@@ -222,34 +238,32 @@ class Writing(ABC):
         ids = job.ids[:-1] if job.ended else job.ids
         return tuple(
             TokenLogprob(decode([token]), own, tuple((decode([i]), p) for i, p in top))
-            for token, (own, top) in zip(ids, job.logprobs, strict=False)
+            for token, (own, top) in zip(ids, job.logprobs[: len(ids)], strict=True)
         )
 
-    def _generate_with(self, job: Job) -> None:
-        """Generate for a job, and for those that wait and can go with it."""
+    def _take(self, job: Job) -> list[Job]:
+        """A job, and those that wait and can go with it."""
         settings, model = self._settings, self.base.model
         most = 1 if getattr(model, "_is_stateful", False) else settings.max_batch
-        jobs = self._jobs.take(
-            job, most, one_adapter=lambda: settings.merge or not self._rows_apart()
-        )
-        try:
-            self._generate_together(jobs)
-        except Exception as error:  # of one of them, perhaps: the others are tried by themselves
-            for one in jobs:
-                if one.done:
-                    continue
-                if len(jobs) == 1 or one.collector.sent:
-                    self._jobs.finish(one, error)
-                    continue
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        return self._jobs.take(job, most, one_adapter=settings.merge, limit=limit)
+
+    def _generate_all(self, jobs: Sequence[Job]) -> None:
+        """Generate for these, together as far as they can be."""
+        if len(jobs) > 1:
+            try:
+                self._generate_together(jobs)
+                return
+            except Exception as error:  # of one of them, perhaps
+                for job in jobs:
+                    if job.collector.sent and not job.done:
+                        self._jobs.finish(job, error)
+        for job in jobs:
+            if not job.done:
                 try:
-                    self._generate_together([one])
-                except Exception as own:
-                    self._jobs.finish(one, own)
-        except BaseException:
-            for one in jobs:
-                if not one.done:
-                    self._jobs.finish(one, StoppedError("the reply was interrupted; ask again"))
-            raise
+                    self._generate_together([job])
+                except Exception as error:
+                    self._jobs.finish(job, error)
 
     def _generate_together(self, jobs: Sequence[Job]) -> None:
         import torch
@@ -262,3 +276,7 @@ class Writing(ABC):
             if ready:
                 with torch.inference_mode():
                     generate(model, self.base.tokenizer, ready, self._jobs.finish)
+
+
+_PATIENCE = 5.0
+"""Seconds to wait for a token to be over that nobody wants any longer."""

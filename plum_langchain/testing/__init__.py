@@ -8,7 +8,7 @@ Subclass `MemoryStandardTests`, say how your memory is opened, and pytest does t
         def open(self, directory):
             return MyMemoryUnderTest(directory)
 
-It needs pytest (`pip install pytest`), and its plugin pytest-asyncio for the asynchronous test.
+It needs pytest (`pip install pytest`), and no plugin of it.
 """
 
 from plum_langchain.testing.memory import (

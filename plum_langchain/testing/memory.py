@@ -1,5 +1,6 @@
 """The conformance suite of memories."""
 
+import asyncio
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -124,10 +125,10 @@ class MemoryStandardTests:
         memory.remember("ana", "one", [fact("bakery")])
         assert memory.recall("ana", blank) == ""
 
-    async def test_async_recalls_the_same(self, memory: MemoryUnderTest) -> None:
+    def test_async_recalls_the_same(self, memory: MemoryUnderTest) -> None:
         memory.remember("ana", "one", [fact("bakery")])
         for user in ("ana", "nobody"):
-            recalled = await memory.arecall(user, query("bakery"))
+            recalled = asyncio.run(_recalled(memory, user))
             assert recalled == memory.recall(user, query("bakery"))
 
     # -- durability ------------------------------------------------------------------------------
@@ -248,6 +249,10 @@ class MemoryStandardTests:
         text = canary("bakery").encode()
         left = [path for path in directory.rglob("*") if path.is_file()]
         assert [str(path) for path in left if text in path.read_bytes()] == []
+
+
+async def _recalled(memory: MemoryUnderTest, user: str) -> str:
+    return await memory.arecall(user, query("bakery"))
 
 
 def canary(subject: str) -> str:

@@ -34,6 +34,8 @@ def test_an_export_is_imported_and_what_is_broken_is_told(run: Run, tmp_path: Pa
     refused = run("import", str(export), "--from", "claude", "--user", "ana")
     assert "conversation 2: it has no list of `chat_messages`" in refused.stderr
     options = ("--from", "claude", "--user", "ana", "--skip-broken", "--json")
+    wrong = run("import", str(export), "--from", "chatgpt", *options[2:])
+    assert wrong.exit_code != 0 and "can be read as chatgpt" in wrong.stderr
     first = json.loads(run("import", str(export), *options).stdout)
     assert first["files"][0]["added"] == 1 and "conversation 2" in first["skipped"][0]
     assert json.loads(run("import", str(export), *options).stdout)["files"][0]["unchanged"] == 1
@@ -42,7 +44,7 @@ def test_an_export_is_imported_and_what_is_broken_is_told(run: Run, tmp_path: Pa
 def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> None:
     imported = run("import", str(chats), "--json")
     assert json.loads(imported.stdout) == {
-        "files": [{"file": str(chats), "added": 2, "unchanged": 0, "forgotten": 0}],
+        "files": [{"file": str(chats), "added": 2, "grown": 0, "unchanged": 0, "forgotten": 0}],
         "skipped": [],
     }
     before = run("ask", "--user", "ana", "When am I closed?", "--json")

@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from plum_langchain import PlumMiddleware
+from plum_langchain.errors import InvalidInputError
 from plum_langchain.models import Toolbox
 from tests.unit_tests.faces.scripted import make_scripted
 from tests.unit_tests.faces.test_middleware import recorded, say, to
@@ -121,3 +122,38 @@ async def test_an_async_streaming_agent_does_the_same(scripted: Any) -> None:
         text += chunk.content if not isinstance(chunk, ToolMessage) else ""
     assert text == SAID
     assert recorded(scripted) == [f"user: {ASKED}", f"assistant: {SAID}"]
+
+
+def test_an_agent_loop_in_content_blocks(scripted: Any) -> None:
+    bound = scripted.chat_model("ana", output_version="v1").bind_tools([weather])
+    calling = bound.invoke([HumanMessage(ASKED)])
+    assert any(block["type"] == "tool_call" for block in calling.content)
+    result = weather.invoke(calling.tool_calls[0])
+    assert bound.invoke([HumanMessage(ASKED), calling, result]).text == SAID
+
+
+def test_a_call_that_is_cut_off_is_none_streamed_or_not(scripted: Any) -> None:
+    bound = scripted.chat_model("ana", max_tokens=8).bind_tools([weather])
+    whole = bound.invoke(ASKED)
+    streamed = None
+    for chunk in bound.stream(ASKED):
+        streamed = chunk if streamed is None else streamed + chunk
+    for message in (whole, streamed):
+        assert message.tool_calls == [] and len(message.invalid_tool_calls) == 1
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "weather"}},
+        {"type": "tool", "name": "weather"},
+        {"type": "any"},
+        "required",
+        True,
+    ],
+)
+def test_a_choice_may_be_put_as_others_put_it(scripted: Any, choice: Any) -> None:
+    bound = scripted.chat_model("ana").bind_tools([weather], tool_choice=choice)
+    assert bound.invoke("Hello").tool_calls[0]["name"] == "weather"
+    with pytest.raises(InvalidInputError, match="names no tool"):
+        scripted.chat_model("ana").bind_tools([weather], tool_choice={"type": "odd"}).invoke("?")

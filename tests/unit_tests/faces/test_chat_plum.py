@@ -149,8 +149,8 @@ async def test_the_event_loop_is_free_while_a_reply_is_made(
         assert ticked.wait(10), "the event loop stood still"
         return chat(*given, **how)
 
-    def slow_stream(*given: Any) -> Iterator[Any]:
-        for piece in stream_chat(*given):
+    def slow_stream(*given: Any, **how: Any) -> Iterator[Any]:
+        for piece in stream_chat(*given, **how):
             assert ticked.wait(10), "the event loop stood still"
             yield piece
 

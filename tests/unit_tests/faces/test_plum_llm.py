@@ -120,3 +120,14 @@ def test_a_batch_is_one_generation(served: Any, monkeypatch: pytest.MonkeyPatch)
     assert llm.batch(asked) == alone and rows == [3]
     with pytest.raises(InvalidInputError, match="tokens"):
         llm.batch(["Hello", "word " * 5000])
+
+
+def test_what_only_a_chat_model_takes_is_refused(served: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"no response_format.*plum.chat_model"):
+        served.llm("ana").invoke("Hello", response_format={"type": "json_object"})
+
+
+def test_log_probabilities_are_told(served: Any) -> None:
+    result = served.llm("ana", logprobs=True).generate(["Hello"])
+    info = result.generations[0][0].generation_info
+    assert "".join(t["token"] for t in info["logprobs"]["content"]) == result.generations[0][0].text

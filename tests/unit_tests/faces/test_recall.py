@@ -168,6 +168,51 @@ def test_a_graph_names_the_user(reciting: Any) -> None:
     assert found["found"] == [TOLD]
 
 
+def in_a_graph(look_up: Any, **run: Any) -> Any:
+    graph = StateGraph(dict, context_schema=dict)
+    graph.add_node("look_up", look_up)
+    graph.add_edge(START, "look_up")
+    graph.add_edge("look_up", END)
+    return graph.compile().invoke({"asked": ASKED}, **run)["found"]
+
+
+def test_the_runs_context_names_the_user_and_so_does_a_calls_own_config(reciting: Any) -> None:
+    retriever = reciting.retriever(k=1)
+
+    def look_up(state: dict[str, Any]) -> dict[str, Any]:
+        return {"found": [d.page_content for d in retriever.invoke(state["asked"])]}
+
+    def look_up_for_bob(state: dict[str, Any]) -> dict[str, Any]:
+        found = retriever.invoke(state["asked"], {"configurable": {"user_id": "bob"}})
+        return {"found": [d.page_content for d in found]}
+
+    ana = {"configurable": {"user_id": "ana"}}
+    assert in_a_graph(look_up, context={"user_id": "ana"}) == [TOLD]
+    assert in_a_graph(look_up, config=ana) == [TOLD]
+    assert TOLD not in in_a_graph(look_up_for_bob, config=ana)
+    assert [d.page_content for d in retriever.invoke(ASKED, ana)] == [TOLD]
+    assert [d.page_content for d in retriever.with_config(ana).invoke(ASKED)] == [TOLD]
+
+
+def test_an_empty_name_is_nobody_and_never_another(reciting: Any) -> None:
+    with pytest.raises(InvalidInputError, match="user id is empty"):
+        reciting.retriever("ana").invoke(ASKED, user_id="")
+    with pytest.raises(InvalidInputError, match="'' is unknown"):
+        reciting.retriever("ana").invoke(ASKED, memory="")
+
+
+def test_hybrid_goes_on_with_exchanges_where_no_facts_come_back(
+    served: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = served.recall("ana", "bakery closed", memory="hybrid")
+    assert found and {one.memory for one in found} == {"retrieval"}
+    assert "only exchanges are recalled" in caplog.text
+
+
+def test_of_a_long_message_the_end_is_asked_about(reciting: Any) -> None:
+    assert reciting.recall("ana", "word " * 5000 + ASKED, k=1)[0].text == TOLD
+
+
 def test_a_forgotten_session_is_not_recalled(learned: Any) -> None:
     learned.add_session(session("ana", "ana-2", "My cat is called Tom.", "A fine name."))
     before = learned.recall("ana", "cat Tom", memory="retrieval", k=5)

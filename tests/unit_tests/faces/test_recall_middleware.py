@@ -1,12 +1,14 @@
 """PlumRecallMiddleware: anybody's model is told what the user's own adapter remembers."""
 
+import asyncio
 import logging
 import time
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import SystemMessage
+from langchain_core.messages import AIMessage, SystemMessage
+from langchain_core.tools import tool
 
 from plum_langchain import PlumRecallMiddleware
 from plum_langchain.errors import BusyError, InvalidInputError, MissingUserError
@@ -119,6 +121,68 @@ def test_a_recall_that_fails_is_done_without(
     with caplog.at_level(logging.WARNING, "plum_langchain"):
         assert agent.invoke(say(ASKED), to("ana", f"{error}"))["messages"][-1].text == "reply 1"
     assert str(error) in caplog.text and "without memory" in caplog.text
+
+
+async def test_many_slow_recalls_at_once_keep_nobody_waiting(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reciting, "recall", lambda *_, **__: time.sleep(1.5) or [])
+    agent = create_agent(
+        foreign(*["so"] * 30), middleware=[PlumRecallMiddleware(reciting, timeout=0.3)]
+    )
+    started = time.monotonic()
+    asked = [agent.ainvoke(say(ASKED), to("ana", f"many-{n}")) for n in range(20)]
+    with caplog.at_level(logging.WARNING, "plum_langchain"):
+        replies = await asyncio.gather(*asked)
+    assert time.monotonic() - started < 1.4
+    assert {reply["messages"][-1].text for reply in replies} == {"so"}
+    assert "recalls are under way already" in caplog.text
+
+
+def test_one_message_is_asked_about_once_however_many_tools_are_called(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    recall = reciting.recall
+
+    def counted(user: str, query: str, **how: Any) -> Any:
+        asked.append(query)
+        return recall(user, query, **how)
+
+    monkeypatch.setattr(reciting, "recall", counted)
+    look = AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}])
+    model = foreign(look, look.model_copy(), "done")
+
+    @tool
+    def look_() -> str:
+        """Look."""
+        return "Nothing."
+
+    look_.name = "look"
+    agent = create_agent(model, [look_], middleware=[PlumRecallMiddleware(reciting)])
+    agent.invoke(say(ASKED), to("ana", "tools"))
+    assert asked == [ASKED] and len(model.sent) == 3
+    assert all(TOLD in str(sent[0].text) for sent in model.sent)
+
+
+def test_the_callers_own_blocks_stay_as_they_are(reciting: Any) -> None:
+    block = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
+    model = foreign()
+    agent = create_agent(
+        model,
+        system_prompt=SystemMessage([block]),
+        middleware=[PlumRecallMiddleware(reciting)],
+    )
+    agent.invoke(say(ASKED), to("ana", "blocks"))
+    own, told = model.sent[-1][0].content
+    assert own == block and TOLD in told["text"]
+
+
+def test_a_function_that_finds_no_user_hands_the_choice_to_nobody(reciting: Any) -> None:
+    middleware = PlumRecallMiddleware(reciting, user_id=lambda _: None)  # type: ignore[arg-type, return-value]
+    agent = create_agent(foreign(), middleware=[middleware])
+    with pytest.raises(MissingUserError):
+        agent.invoke(say(ASKED), to("mallory"))
 
 
 def test_a_missing_user_is_an_error_all_the_same(reciting: Any) -> None:

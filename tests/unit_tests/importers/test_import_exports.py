@@ -121,6 +121,8 @@ def test_a_second_import_changes_nothing(kind: str, tmp_path: Path, open_plum: A
         ({"create_time": None, "created_at": None}, "it has no `create"),
         ({"conversation_id": None, "uuid": None}, "it has no `"),
         (None, "a str, expected an object"),
+        ({"mapping": {"n": 5}, "current_node": "n", "chat_messages": [5]}, "message"),
+        ({"current_node": None, "chat_messages": [{"sender": "robot"}]}, ""),
     ],
 )
 def test_what_is_broken_is_told_by_place_and_skipped_only_when_told_to(
@@ -216,3 +218,43 @@ def test_text_blocks_come_before_the_plain_text(tmp_path: Path) -> None:
 def test_a_message_of_nobody_is_broken(tmp_path: Path) -> None:
     with pytest.raises(BrokenRecordError, match="message 1 is of neither human nor assistant"):
         list(read_claude(saved(tmp_path / "c.json", claude(("human", "a"), ("robot", "b"))), "ana"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"content": "text"},
+        {"content": {"content_type": "text", "parts": "hello"}},
+        {"content": {"content_type": "text", "parts": 5}},
+        {"author": "user"},
+        {"metadata": [1]},
+    ],
+)
+def test_a_message_of_another_shape_is_broken_and_no_crash(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    record = chatgpt(message("user", "Hi", **changes))
+    skipped: list[BrokenRecordError] = []
+    path = saved(tmp_path / "c.json", record, chatgpt(message("user", "Hi"), name="c2"))
+    (found,) = read_chatgpt(path, "ana", on_broken=skipped.append)
+    assert found.session_id == "chatgpt-c2" and "conversation 1" in str(skipped[0])
+
+
+def test_what_was_spoken_is_taken_and_marks_of_sources_are_not(tmp_path: Path) -> None:
+    spoken = {"content_type": "audio_transcription", "text": "My bakery is closed."}
+    record = chatgpt(
+        message("user", content={"content_type": "multimodal_text", "parts": [spoken]}),
+        message("assistant", "Rye\ue200cite\ue202turn0\ue201 takes long\u30107\u2020source\u3011."),
+        message("user", "Fine", id={"a": 1}),
+    )
+    (found,) = read_chatgpt(saved(tmp_path / "c.json", record), "ana")
+    assert turns(found) == [
+        ("user", "My bakery is closed."), ("assistant", "Rye takes long."), ("user", "Fine"),
+    ]  # fmt: skip
+
+
+def test_placeholders_beside_blocks_are_no_text(tmp_path: Path) -> None:
+    record = claude(("human", "Hi"), ("assistant", "This block is not supported on your device."))
+    record["chat_messages"][1]["content"] = [{"type": "tool_use", "name": "search"}]
+    (found,) = read_claude(saved(tmp_path / "c.json", record), "ana")
+    assert turns(found) == [("user", "Hi")]

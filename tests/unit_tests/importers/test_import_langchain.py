@@ -1,5 +1,7 @@
 """Threads of LangGraph checkpointers, message histories and chat loaders."""
 
+import contextlib
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,47 @@ def test_whose_threads_they_are_may_be_said() -> None:
     assert {s.user_id for s in read_threads(saver, "dara")} == {"dara"}
     named = read_threads(saver, lambda thread, _: None if thread == "test" else thread[:-2])
     assert {s.session_id: s.user_id for s in named} == {"ana:1": "ana", "bo:1": "bo"}
+
+
+def test_in_a_thread_that_users_share_each_has_what_is_theirs() -> None:
+    saver = chatted(("ana", "t", "My secret is 42."), ("bo", "t", "Hello"), ("ana", "t", "Bye"))
+    found = {session.user_id: turns(session) for session in read_threads(saver)}
+    assert found == {
+        "ana": [("user", "My secret is 42."), ("assistant", "reply 1"), ("user", "Bye"),
+                ("assistant", "reply 3")],
+        "bo": [("user", "Hello"), ("assistant", "reply 2")],
+    }  # fmt: skip
+
+
+def test_a_thread_that_went_on_brings_what_is_new(open_plum: Any) -> None:
+    plum = open_plum()
+    before, after = chatted(("ana", "t", "Hi")), chatted(("ana", "t", "Hi"), ("ana", "t", "Bye"))
+    assert [plum.add_session(one) for one in read_threads(before)] == ["added"]
+    assert [plum.add_session(one) for one in read_threads(after)] == ["grown"]
+    assert [plum.add_session(one) for one in read_threads(after)] == ["unchanged"]
+    said = {one.session_id: turns(one) for one in plum.journal.sessions.all("ana")}
+    assert said == {
+        "t": [("user", "Hi"), ("assistant", "reply 1")],
+        "t/2": [("user", "Bye"), ("assistant", "reply 2")],
+    }
+    plum.forget("ana", "t")
+    assert [plum.add_session(one) for one in read_threads(after)] == ["forgotten"]
+
+
+def test_messages_that_are_none_are_told_by_their_thread() -> None:
+    def store(state: dict[str, Any]) -> dict[str, Any]:
+        return {"messages": 5}
+
+    graph = StateGraph(dict)
+    graph.add_node("store", store)
+    graph.add_edge(START, "store")
+    saver = InMemorySaver()
+    named = {"configurable": {"thread_id": "t1", "user_id": "ana"}}
+    graph.compile(checkpointer=saver).invoke({"messages": 5}, named)
+    read: list[Session] = []
+    with contextlib.suppress(BrokenRecordError):
+        read = list(read_threads(saver))
+    assert read == []
 
 
 def test_a_thread_of_nobody_is_told_and_skipped_only_when_told_to() -> None:
@@ -147,7 +190,8 @@ def test_what_the_user_wrote_is_theirs_and_the_rest_the_others() -> None:
     loader = Chats([("Ana", "Hi"), ("Rui", "Hello"), ("Eva", " "), ("Ana", "Bye")], [("Ana", "So")])
     first, second = read_loader(loader, "ana", said_by="Ana", source="slack")
     assert turns(first) == [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]
-    assert [first.session_id, second.session_id] == ["slack-1", "slack-2"]
+    again = read_loader(Chats([("Ana", "So")]), "ana", said_by="Ana", source="slack")
+    assert [one.session_id for one in again] == [second.session_id] != [first.session_id]
     assert first.started == datetime(2024, 1, 18, 20, 11, tzinfo=UTC)
 
 
@@ -160,6 +204,52 @@ def test_a_chat_the_user_is_not_in_is_told_with_who_is() -> None:
         read_loader(loader, "ana", said_by="Ana", source="slack", on_broken=skipped.append)
     )
     assert len(found) == len(skipped) == 1
+
+
+def test_what_an_archive_holds_besides_chats_is_passed_over() -> None:
+    loader = Chats([], [("Ana", " ")], [("Ana", "Hi")])
+    assert len(list(read_loader(loader, "ana", said_by="Ana", source="slack"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "began"),
+    [
+        ("1705608660.123", datetime(2024, 1, 18, 20, 11, 0, 123_000, tzinfo=UTC)),  # Slack
+        ("1/18/24, 8:11:00 PM", datetime(2024, 1, 18, 20, 11, tzinfo=UTC)),  # WhatsApp
+        ("18.01.2024 20:11:00", datetime(2024, 1, 18, 20, 11, tzinfo=UTC)),  # Telegram
+    ],
+)
+def test_times_as_loaders_tell_them(written: str, began: datetime) -> None:
+    message = HumanMessage(
+        "Hi", additional_kwargs={"sender": "Ana", "events": [{"message_time": written}]}
+    )
+
+    class One(BaseChatLoader):
+        def lazy_load(self) -> Any:
+            yield ChatSession(messages=[message])
+
+    (found,) = read_loader(One(), "ana", said_by="Ana", source="any")
+    assert found.started == began
+
+
+def test_a_slack_export(tmp_path: Path) -> None:
+    import zipfile
+
+    from langchain_community.chat_loaders.slack import SlackChatLoader
+
+    said = [
+        {"type": "message", "user": "U1", "text": "My bakery is closed on Mondays.",
+         "ts": "1705608660.000100"},
+        {"type": "message", "user": "U2", "text": "Enjoy.", "ts": "1705608670.000100"},
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "slack.zip", "w") as archive:
+        archive.writestr("channels.json", json.dumps([{"name": "general"}]))
+        archive.writestr("users.json", json.dumps([{"id": "U1"}]))
+        archive.writestr("general/2024-01-18.json", json.dumps(said))
+    loader = SlackChatLoader(tmp_path / "slack.zip")
+    (found,) = read_loader(loader, "ana", said_by="U1", source="slack")
+    assert turns(found) == [("user", "My bakery is closed on Mondays."), ("assistant", "Enjoy.")]
+    assert found.started.year == 2024
 
 
 def test_a_whatsapp_export(tmp_path: Path) -> None:

@@ -202,9 +202,33 @@ def test_an_added_session_is_finished_and_whole(journal: Journal) -> None:
 
 def test_an_added_session_is_never_changed_by_another(journal: Journal) -> None:
     journal.sessions.add(session("s", "a", "b"))
-    with pytest.raises(SessionStateError, match=r"other turns \(2 there, 3 given\)"):
-        journal.sessions.add(session("s", "a", "b", "c"))
+    for other in (("a",), ("a", "c", "b"), ("b",)):
+        with pytest.raises(
+            SessionStateError, match=rf"other turns \(2 there, {len(other)} given\)"
+        ):
+            journal.sessions.add(session("s", *other))
     assert texts(journal.sessions.get("ana", "s").turns) == ["a", "b"]
+
+
+def test_an_added_session_that_goes_on_grows_by_sessions(journal: Journal) -> None:
+    for turns, state in (
+        ("ab", "added"),
+        ("abc", "grown"),
+        ("abc", "unchanged"),
+        ("abcde", "grown"),
+    ):
+        assert journal.sessions.add(session("s", *turns)) == state
+    said = {one.session_id: texts(one.turns) for one in journal.sessions.all("ana")}
+    assert said == {"s": ["a", "b"], "s/2": ["c"], "s/3": ["d", "e"]}
+    with pytest.raises(SessionStateError, match=r"5 there, 6 given"):
+        journal.sessions.add(session("s", *"abxdef"))
+
+
+def test_an_open_session_that_goes_on_elsewhere_goes_on(journal: Journal) -> None:
+    journal.sessions.append("ana", "s", session("s", "a", "b").turns, idle_seconds=9)
+    assert journal.sessions.add(session("s", "a", "b", "c")) == "grown"
+    found = journal.sessions.get("ana", "s")
+    assert (texts(found.turns), found.state) == (["a", "b", "c"], SessionState.OPEN)
 
 
 def test_a_forgotten_session_is_not_brought_back_by_an_import(journal: Journal) -> None:

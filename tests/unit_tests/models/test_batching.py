@@ -1,6 +1,8 @@
 """Several requests in one generation: each is answered as if it were alone."""
 
+import gc
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -94,7 +96,7 @@ def test_what_can_not_go_together_goes_one_after_another(
     rows_apart: bool,
 ) -> None:
     alone = [engine.chat(**one) for one in everybody]
-    monkeypatch.setattr(LoraSwitch, "rows_apart", rows_apart)
+    monkeypatch.setattr(LoraSwitch, "rows_apart", property(lambda _: rows_apart))
     monkeypatch.setattr(LoraSwitch, "use_per_row", None)
     assert at_once(shelf.engine(**serving), everybody) == alone
 
@@ -102,13 +104,13 @@ def test_what_can_not_go_together_goes_one_after_another(
 def test_rows_are_apart_in_the_tiny_model_and_not_in_one_that_heaps_tokens(
     engine: Engine,
 ) -> None:
-    model = engine.base.model
-    assert engine._rows_apart()
+    model, switch = engine.base.model, engine._switch
+    assert switch is not None and switch.rows_apart
     mlp = model.model.layers[0].mlp
     forward = mlp.forward
     mlp.forward = lambda x: forward(x.flatten(0, 1)).view(x.shape)
-    engine._switch.__dict__.pop("rows_apart")  # type: ignore[union-attr]
-    assert not engine._rows_apart()
+    switch._apart = None
+    assert not switch.rows_apart
 
 
 def test_an_adapter_that_is_damaged_fails_alone(
@@ -165,6 +167,73 @@ def test_streams_come_together_and_one_that_is_closed_ends_alone(
     assert len(found["bo"]) == 1
 
 
+def test_a_short_reply_of_a_form_that_leads_is_not_spoilt_by_the_rest(
+    engine: Engine, shelf: Shelf
+) -> None:
+    flag = {"type": "object", "properties": {"b": {"type": "boolean"}}, "required": ["b"]}
+    requests = [
+        request(None, schema=flag, max_new_tokens=20),
+        request(shelf.refs["ana"], max_new_tokens=150),
+    ]
+    assert at_once(engine, requests) == [engine.chat(**one) for one in requests]
+
+
+def test_a_batch_that_breaks_on_its_way_is_begun_anew(
+    engine: Engine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"schema": SCHEMA, "max_new_tokens": 80, "logprobs": 2}
+    requests = [request(shelf.refs["ana"], **drawn), request(shelf.refs["bo"], logprobs=0)]
+    alone = [engine.chat(**one) for one in requests]
+    steps = [0]
+
+    def fail_once(*_: Any) -> None:
+        steps[0] += 1
+        if steps[0] == 7:
+            raise RuntimeError("out of memory")
+
+    engine.base.model.register_forward_hook(fail_once)
+    assert at_once(engine, requests) == alone and steps[0] > 7
+
+
+def test_a_request_that_waits_and_is_cancelled_waits_no_longer(engine: Engine) -> None:
+    engine.base.model.generation_config.eos_token_id = 1_000_000
+    engine.chat(**request(None, max_new_tokens=1))
+    long = threading.Thread(
+        target=engine.chat, kwargs=request(None, max_new_tokens=900), daemon=True
+    )
+    long.start()
+    while engine._jobs.thread is None:
+        time.sleep(0.001)
+    cancelled = threading.Event()
+    threading.Timer(0.05, cancelled.set).start()
+    reply = engine.chat(**request(None, max_new_tokens=900), cancelled=cancelled)
+    assert reply.completion_tokens == 0 and long.is_alive()
+    long.join(60)
+
+
+def test_an_abandoned_stream_that_is_collected_while_generating_locks_nothing(
+    engine: Engine,
+) -> None:
+    """Python may collect a cycle in any thread: in the one that generates, too."""
+    engine.base.model.generation_config.eos_token_id = 1_000_000
+    one = request(None, max_new_tokens=300)
+    stream = engine.stream_chat(one["messages"], None, one["sampling"])
+    next(stream)
+    cycle: list[Any] = [stream]
+    cycle.append(cycle)
+    collected = []
+    hook = engine.base.model.register_forward_hook(lambda *_: collected.append(gc.collect()))
+    del stream, cycle
+    done: list[Reply] = []
+    asking = threading.Thread(
+        target=lambda: done.append(engine.chat(**request(None, max_new_tokens=5))), daemon=True
+    )
+    asking.start()
+    asking.join(30)
+    hook.remove()
+    assert done and done[0].completion_tokens == 5
+
+
 def test_who_is_done_need_not_wait_for_the_others(engine: Engine, shelf: Shelf) -> None:
     engine.base.model.generation_config.eos_token_id = 1_000_000
     engine.chat(**request(None, max_new_tokens=1))  # whatever takes time once is over
@@ -178,6 +247,24 @@ def test_who_is_done_need_not_wait_for_the_others(engine: Engine, shelf: Shelf) 
     with engine.expecting(2):
         threads[0].start()  # it generates for both
         threads[1].start()
+        for thread in threads:
+            thread.join(60)
+    assert order == [2, 400]
+
+
+def test_nor_when_it_came_first(engine: Engine) -> None:
+    engine.base.model.generation_config.eos_token_id = 1_000_000
+    engine.chat(**request(None, max_new_tokens=1))
+    order: list[int] = []
+
+    def ask(tokens: int) -> None:
+        engine.chat(**request(None, max_new_tokens=tokens))
+        order.append(tokens)
+
+    threads = [threading.Thread(target=ask, args=(tokens,)) for tokens in (2, 400)]
+    with engine.expecting(2):
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join(60)
     assert order == [2, 400]
@@ -203,17 +290,26 @@ def waiting() -> Callable[..., Jobs]:
 def test_little_is_padded(waiting: Callable[..., Jobs]) -> None:
     short, like, long = job(20), job(25), job(500)
     jobs = waiting(short, long, like)
-    assert jobs.take(short, 8, one_adapter=lambda: False) == [short, like]
-    assert jobs.take(long, 8, one_adapter=lambda: False) == [long]
+    assert jobs.take(short, 8, one_adapter=False) == [short, like]
+    assert jobs.take(long, 8, one_adapter=False) == [long]
 
 
 def test_no_more_than_fit_and_those_who_came_first(waiting: Callable[..., Jobs]) -> None:
     several = [job(20) for _ in range(5)]
-    assert waiting(*several).take(several[4], 3, one_adapter=lambda: False) == [
+    assert waiting(*several).take(several[4], 3, one_adapter=False) == [
         several[4], several[0], several[1],
     ]  # fmt: skip
 
 
+def test_no_row_leaves_the_models_positions_while_another_goes_on(
+    waiting: Callable[..., Jobs],
+) -> None:
+    near, roomy = job(90), job(80)
+    roomy.room = 40
+    assert waiting(near, roomy).take(near, 8, limit=128) == [near]
+    assert waiting(near, roomy).take(near, 8, limit=256) == [near, roomy]
+
+
 def test_those_on_one_adapter(waiting: Callable[..., Jobs], shelf: Shelf) -> None:
     ana, bo, other = (job(20, shelf.refs[user]) for user in ("ana", "bo", "ana"))
-    assert waiting(ana, bo, other).take(ana, 8, one_adapter=lambda: True) == [ana, other]
+    assert waiting(ana, bo, other).take(ana, 8, one_adapter=True) == [ana, other]

@@ -153,6 +153,25 @@ def test_text_before_a_call_stays() -> None:
     assert (found.text, found.calls) == ("Let me see.", (Call("now", {}),))
 
 
+def test_what_follows_a_call_is_text() -> None:
+    syntax = CallSyntax.of(ChatTemplate(make_tokenizer()))
+    call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+    found = syntax.parsed(f'{call}\nThen {{"name": "weather", "arguments": {{}}}} perhaps.', BOX)
+    assert found.calls == (Call("now", {}),) and not found.broken
+    assert found.text == 'Then {"name": "weather", "arguments": {}} perhaps.'
+
+
+def test_a_template_that_takes_one_call_a_message_is_read_too() -> None:
+    one = LLAMA.replace(
+        "{%- for call", "{%- if message.tool_calls and message.tool_calls | length > 1 %}"
+        "{{ raise_exception('one call at a time') }}{% endif %}{%- for call", 1,
+    )  # fmt: skip
+    template = ChatTemplate(make_tokenizer(one))
+    syntax = CallSyntax.of(template)
+    assert (syntax.shown, syntax.arguments, syntax.between) == (True, "parameters", None)
+    assert syntax.parsed(reply_of(template, syntax, CALLING), BOX).calls
+
+
 @pytest.mark.parametrize(
     ("written", "error"),
     [

@@ -92,3 +92,13 @@ def test_a_reader_who_no_longer_wants_it_ends_it() -> None:
     assert not bool(collector(ids, None).item())
     cancelled.set()
     assert bool(collector(ids, None).item())
+
+
+def test_a_single_character_is_held_only_at_the_beginning() -> None:
+    for text, sent in (("a {x} b", "a {x} b"), ('{"name"', ""), ("  {", "")):
+        pieces: list[str] = []
+        collector = Collector(tokenizer(), 1, (), pieces.append, None, hold="{")
+        ids = encoded(text)
+        for size in range(1, len(ids) + 1):
+            collector(torch.tensor([[0, *ids[:size]]]), None)
+        assert "".join(pieces).strip() == sent.strip()
