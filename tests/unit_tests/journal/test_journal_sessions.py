@@ -211,13 +211,9 @@ def test_an_added_session_is_never_changed_by_another(journal: Journal) -> None:
 
 
 def test_an_added_session_that_goes_on_grows_by_sessions(journal: Journal) -> None:
-    for turns, state in (
-        ("ab", "added"),
-        ("abc", "grown"),
-        ("abc", "unchanged"),
-        ("abcde", "grown"),
-    ):
-        assert journal.sessions.add(session("s", *turns)) == state
+    imports = [("ab", "added"), ("abc", "grown"), ("abc", "unchanged"), ("abcde", "grown")]
+    for said_so_far, state in imports:
+        assert journal.sessions.add(session("s", *said_so_far)) == state
     said = {one.session_id: texts(one.turns) for one in journal.sessions.all("ana")}
     assert said == {"s": ["a", "b"], "s/2": ["c"], "s/3": ["d", "e"]}
     with pytest.raises(SessionStateError, match=r"5 there, 6 given"):
