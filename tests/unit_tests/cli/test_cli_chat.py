@@ -33,7 +33,9 @@ def replies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts a function in the place of generation: from the messages to the pieces of the reply."""
 
     def use(reply: Callable[[list[dict[str, str]]], Iterator[str]]) -> None:
-        def stream(_: Any, messages: list[dict[str, str]], *__: Any) -> Iterator[str | Reply]:
+        def stream(
+            _: Any, messages: list[dict[str, str]], *__: Any, **___: Any
+        ) -> Iterator[str | Reply]:
             yield from reply(messages)
             yield Reply("", "stop", 1, 1)
 
@@ -78,7 +80,7 @@ def test_the_learned_user_is_answered_by_their_weights(
 ) -> None:
     asked: list[Any] = []
 
-    def stream(_: Any, messages: Any, adapter: Any, *__: Any) -> Iterator[str | Reply]:
+    def stream(_: Any, messages: Any, adapter: Any, *__: Any, **___: Any) -> Iterator[str | Reply]:
         asked.append(adapter and adapter.generation)
         yield Reply("", "stop", 1, 0)
 
@@ -226,8 +228,8 @@ def test_ctrl_c_stops_the_model_itself(
     stream_chat = Engine.stream_chat
     whole = run("chat", "--user", "ana", "--memory", "none", input="hello\n").stdout
 
-    def interrupted(*arguments: Any) -> Iterator[str | Reply]:
-        for piece in stream_chat(*arguments):
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[str | Reply]:
+        for piece in stream_chat(*arguments, **options):
             signal.raise_signal(signal.SIGINT)
             yield piece
 
