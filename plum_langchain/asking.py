@@ -123,9 +123,11 @@ class Asking(ABC):
             k: How many facts, and how many exchanges, at most.
 
         Raises:
-            InvalidInputError: no memory is called so; k is not a positive number; the adapter was
-                taught bare answers; or the query is longer than the model reads.
+            InvalidInputError: no memory is called so; k is not a positive number; or the adapter
+                was taught bare answers.
             WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            ChatTemplateError, CacheError: as `Judge.read`.
+            ModelNotFoundError: the embeddings' weights are nowhere to be found.
             BusyError: another process owns the retrieval index.
         """
         self.memory_named(memory, k=k)

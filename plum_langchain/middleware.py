@@ -21,9 +21,9 @@ from langchain_core.messages import BaseMessage, SystemMessage
 
 from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import BusyError, InvalidInputError, PlumError
-from plum_langchain.importers.messages import said_by_user
 from plum_langchain.memories.base import check_memory_name, with_snippets
 from plum_langchain.memories.recollection import Recollection, listed
+from plum_langchain.turns import said_by_user
 from plum_langchain.users import UserId, checked_user, memory_of, thread_of, user_of
 
 if TYPE_CHECKING:
@@ -105,14 +105,17 @@ class PlumMiddleware(AgentMiddleware):
     ) -> ModelResponse:
         """The same without blocking the event loop on the journal or the index."""
         user_id, thread_id = self._who(request.runtime)
-        prepared = await asyncio.to_thread(self._prepare, request, user_id, thread_id)
-        response = await handler(prepared)
+        response = await handler(await self._aprepare(request, user_id, thread_id))
         await asyncio.to_thread(
             self._record, user_id, thread_id, [*request.messages, *_replies(response)]
         )
         return response
 
+    async def _aprepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
+        return await asyncio.to_thread(self._prepare, request, user_id, thread_id)
+
     def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
+        """The request with the user's memory; what is new in it is in the journal then."""
         self._record(user_id, thread_id, request.messages)
         memory = memory_of(request.runtime, self.memory)
         if isinstance(request.model, ChatPlum):
@@ -213,28 +216,16 @@ class PlumRecallMiddleware(PlumMiddleware):
         self._slots = threading.Semaphore(_AT_ONCE)
         self._last: OrderedDict[tuple[str, str], tuple[Any, list[Recollection]]] = OrderedDict()
 
-    def wrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
-    ) -> ModelResponse:
-        """Record what is new, tell the model what is remembered, record the reply."""
-        user_id, thread_id = self._who(request.runtime)
+    def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
         self._record(user_id, thread_id, request.messages)
         recall = self._recall(request, user_id, thread_id)
         found: list[Recollection] | None = None
         if recall is not None:
             with contextlib.suppress(Exception):  # which it is, `_told` says
                 found = recall.result(self.timeout)
-        response = handler(self._told(request, user_id, thread_id, recall, found))
-        self._record(user_id, thread_id, [*request.messages, *_replies(response)])
-        return response
+        return self._told(request, user_id, recall, found)
 
-    async def awrap_model_call(
-        self,
-        request: ModelRequest,
-        handler: Callable[[ModelRequest], Awaitable[ModelResponse]],
-    ) -> ModelResponse:
-        """The same without blocking the event loop on journal, adapter or index."""
-        user_id, thread_id = self._who(request.runtime)
+    async def _aprepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
         await asyncio.to_thread(self._record, user_id, thread_id, request.messages)
         recall = self._recall(request, user_id, thread_id)
         found: list[Recollection] | None = None
@@ -242,25 +233,17 @@ class PlumRecallMiddleware(PlumMiddleware):
             with contextlib.suppress(Exception):
                 waiting = asyncio.shield(asyncio.wrap_future(recall))
                 found = await asyncio.wait_for(waiting, self.timeout)
-        response = await handler(self._told(request, user_id, thread_id, recall, found))
-        await asyncio.to_thread(
-            self._record, user_id, thread_id, [*request.messages, *_replies(response)]
-        )
-        return response
+        return self._told(request, user_id, recall, found)
 
     def _recall(
         self, request: ModelRequest, user_id: str, thread_id: str
     ) -> "Future[list[Recollection]] | None":
         """Begin to recall, in a thread that nobody has to wait for; None if there is nothing to."""
         memory = memory_of(request.runtime, self.memory)
-        key = _asked_in(request), memory
-        recall: Future[list[Recollection]] = Future()
-        if memory == "none" or not key[0]:
+        asked = _asked_in(request)
+        if memory == "none" or not asked:
             return None
-        last = self._last.get((user_id, thread_id))
-        if last is not None and last[0] == key:  # asked before the tools that were called since
-            recall.set_result(last[1])
-            return recall
+        recall: Future[list[Recollection]] = Future()
         if not self._slots.acquire(blocking=False):
             recall.set_exception(
                 BusyError(f"{_AT_ONCE} recalls are under way already; ask again when they are over")
@@ -269,11 +252,7 @@ class PlumRecallMiddleware(PlumMiddleware):
 
         def work() -> None:
             try:
-                found = self.plum.recall(user_id, key[0][-1], memory=memory, k=self.k)
-                self._last[user_id, thread_id] = key, found
-                while len(self._last) > _REMEMBERED:
-                    self._last.popitem(last=False)
-                recall.set_result(found)
+                recall.set_result(self._recalled(user_id, thread_id, asked, memory))
             except BaseException as error:
                 recall.set_exception(error)
             finally:
@@ -282,11 +261,26 @@ class PlumRecallMiddleware(PlumMiddleware):
         threading.Thread(target=work, name="plum-recall", daemon=True).start()
         return recall
 
+    def _recalled(
+        self, user_id: str, thread_id: str, asked: tuple[str, ...], memory: str
+    ) -> list[Recollection]:
+        """What is remembered; of the same message and adapter it is asked once."""
+        if memory != "parametric":  # an index is soon searched, and changes with every chat
+            return self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
+        key = asked, self.plum.journal.generations.head(user_id)
+        last = self._last.get((user_id, thread_id))
+        if last is not None and last[0] == key:  # before the tools that were called since
+            return last[1]
+        found = self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
+        self._last[user_id, thread_id] = key, found
+        while len(self._last) > _REMEMBERED:
+            self._last.popitem(last=False)
+        return found
+
     def _told(
         self,
         request: ModelRequest,
         user_id: str,
-        thread_id: str,
         recall: "Future[list[Recollection]] | None",
         found: list[Recollection] | None,
     ) -> ModelRequest:

@@ -196,7 +196,7 @@ class Plum(Asking):
         Raises:
             InvalidInputError: an id that can't be one.
         """
-        from plum_langchain.importers.messages import turns_of
+        from plum_langchain.turns import turns_of
 
         idle = self.settings.idle_seconds
         turns = turns_of(messages)

@@ -247,7 +247,7 @@ def toolbox(tools: Any, choice: Any) -> Toolbox | None:
         named = choice.get("function", choice)
         named = named.get("name") if isinstance(named, Mapping) else None
         choice = choice.get("type") if named is None else named
-        if named is None and choice not in ("auto", "any", "none"):
+        if named is None and choice not in ("auto", "any", "required", "none"):
             raise InvalidInputError(
                 f"tool_choice of type {choice!r} names no tool; give its name, 'auto', 'any' or "
                 "'none'"

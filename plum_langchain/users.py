@@ -31,7 +31,8 @@ def user_of(
     """The user of a request inside an agent or a graph.
 
     In this order: `given`, `runtime.context.user_id` (or `["user_id"]`), `configurable["user_id"]`,
-    `configurable["langgraph_user_id"]`, the server's authenticated user.
+    `configurable["langgraph_user_id"]`, the server's authenticated user. A function that is given
+    tells it alone.
 
     Args:
         runtime: LangGraph's, or a tool's; None outside of both.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plum_langchain.errors import BrokenRecordError, MissingFileError, PlumError
-from plum_langchain.importers.records import OnBroken, broken, seconds_of, session_of, time_of
+from plum_langchain.importers.records import OnBroken, leave_out, seconds_of, session_of, time_of
 from plum_langchain.session import Role, Session, Turn, check_id
 
 
@@ -51,8 +51,14 @@ def _sessions(
             if not isinstance(record, Mapping):
                 raise BrokenRecordError(f"a {type(record).__name__}, expected an object")
             session = read(record, user)
-        except (PlumError, AttributeError, TypeError, ValueError) as error:  # of any other shape
-            broken(BrokenRecordError(f"{place}: {error}"), on_broken)
+        except PlumError as error:
+            leave_out(BrokenRecordError(f"{place}: {error}"), on_broken)
+            continue
+        except (AttributeError, TypeError, ValueError) as error:
+            told = (
+                f"{place}: it isn't shaped as exports are ({error}); give it as it was downloaded"
+            )
+            leave_out(BrokenRecordError(told), on_broken)
             continue
         if session.turns:
             yield session

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plum_langchain.errors import BrokenRecordError, MissingFileError, PlumError
-from plum_langchain.importers.records import OnBroken, broken, time_of
+from plum_langchain.importers.records import OnBroken, leave_out, time_of
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 MATERIAL = ("facts", "not_discussed", "qa_train", "updates")
@@ -45,7 +45,7 @@ def read_records(
         try:
             record = _record(line, first=number == 1)
         except BrokenRecordError as error:
-            broken(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
+            leave_out(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
             continue
         yield number, record
 
@@ -91,7 +91,7 @@ def read_sessions(
         try:
             session = _session(record, user)
         except PlumError as error:
-            broken(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
+            leave_out(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
             continue
         yield session, record
 

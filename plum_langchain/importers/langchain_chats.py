@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from plum_langchain.errors import BrokenRecordError, PlumError
-from plum_langchain.importers.messages import turns_of
-from plum_langchain.importers.records import OnBroken, broken, seconds_of, session_of, time_of
+from plum_langchain.importers.records import OnBroken, leave_out, seconds_of, session_of, time_of
 from plum_langchain.session import Session, Turn, check_id
+from plum_langchain.turns import turns_of
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -56,7 +56,7 @@ def read_threads(
         try:
             sessions = _sessions(thread, checkpoints[::-1], user)
         except PlumError as error:
-            broken(BrokenRecordError(f"thread {thread!r}: {error}"), on_broken)
+            leave_out(BrokenRecordError(f"thread {thread!r}: {error}"), on_broken)
             continue
         yield from sessions
 
@@ -172,7 +172,7 @@ def read_loader(
                 f"{source} chat {number}: {said_by!r} says nothing in it, but {names}; name the "
                 "user as the chat does with said_by=, or leave it out with on_broken="
             )
-            broken(error, on_broken)
+            leave_out(error, on_broken)
             continue
         # Named by how it begins: its place changes with what else is exported.
         first = f"{_sender(messages[0])}\n{_written(messages[0])}\n{messages[0].text}"

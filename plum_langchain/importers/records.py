@@ -11,7 +11,7 @@ OnBroken = Callable[[BrokenRecordError], None]
 """Told of each record that is left out."""
 
 
-def broken(error: BrokenRecordError, on_broken: OnBroken | None) -> None:
+def leave_out(error: BrokenRecordError, on_broken: OnBroken | None) -> None:
     """Leave a record out, if that was asked for.
 
     Raises:

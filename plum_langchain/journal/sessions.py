@@ -148,12 +148,16 @@ class Sessions:
         with self._database.write() as connection:
             there: list[Turn] = []
             row, name, number = None, session.session_id, 1
+            known = False  # whether the given turns end where one of the sessions there does
             while (found := find_session(connection, session.user_id, name)) is not None:
                 if found.state == SessionState.FORGOTTEN:
                     return "forgotten"  # how far that went isn't known any more
                 there += turns_of(connection, found.id)
+                known = known or (len(there) == len(turns) and _goes_on(there, turns))
                 row, number = found, number + 1
                 name = f"{session.session_id}/{number}"
+            if known:
+                return "unchanged"
             if not _goes_on(there, turns):
                 raise SessionStateError(
                     f"session {session.session_id!r} of user {session.user_id!r} is already in the "
@@ -161,8 +165,6 @@ class Sessions:
                     "give this one another id, or forget the earlier one first"
                 )
             new = turns[len(there) :]
-            if row is not None and not new:
-                return "unchanged"
             if row is not None and row.state == SessionState.OPEN:
                 append_turns(connection, row.id, new, datetime.now(UTC))
                 return "grown"

@@ -212,7 +212,8 @@ class CallSyntax:
         return Call(name, arguments)
 
     def _schema(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        takes = dereference_refs({"type": "object", "properties": {}, **function["parameters"]})
+        given = function.get("parameters") or {}
+        takes = dereference_refs({"type": "object", "properties": {}, **given})
         for name in ("$defs", "definitions"):
             takes.pop(name, None)
         return {

@@ -98,7 +98,7 @@ class Jobs:
             BaseException: the job's own error.
         """
         try:
-            if self._is_next(job):
+            if self._await_turn(job):
                 try:
                     jobs = take(job)
                     if len(jobs) > 1:
@@ -110,7 +110,7 @@ class Jobs:
                     raise
                 if len(jobs) == 1:
                     self._generate(jobs, generate)
-                self._is_next(job)  # waits until it is done
+                self._await_turn(job)  # waits until it is done
         finally:
             if not job.done:  # interrupted: nobody waits for it any longer
                 job.collector.give_up()
@@ -119,7 +119,7 @@ class Jobs:
         if job.error is not None:
             raise job.error
 
-    def _is_next(self, job: Job) -> bool:
+    def _await_turn(self, job: Job) -> bool:
         """Wait until a job is done (False), or it is its turn to be generated (True)."""
         with self._changed:
             if not job.taken and job not in self._waiting:

@@ -34,13 +34,33 @@ def json_of(schema: Mapping[str, Any]) -> str:
     return f"%json {json.dumps({**_closed(schema), 'x-guidance': _OPTIONS})}"
 
 
-def _closed(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        found = {key: _closed(inner) for key, inner in value.items()}
-        if isinstance(found.get("properties"), Mapping) and found["properties"]:
-            found.setdefault("additionalProperties", False)
-        return found
-    return [_closed(inner) for inner in value] if isinstance(value, list) else value
+_NAMED = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+"""Keywords whose value is schemas by name."""
+
+_VALUES = ("enum", "const", "default", "examples")
+"""Keywords whose value is no schema."""
+
+
+def _closed(schema: Any, *, joined: bool = False) -> Any:
+    """A schema whose objects have no other properties than those it names.
+
+    Args:
+        schema: Or a list of them; anything else stays as it is.
+        joined: It is joined to others, whose properties it must leave room for.
+    """
+    if isinstance(schema, list):
+        return [_closed(one, joined=joined) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _NAMED and isinstance(value, Mapping):
+            found[key] = {name: _closed(inner) for name, inner in value.items()}
+        else:
+            found[key] = value if key in _VALUES else _closed(value, joined=key == "allOf")
+    if found.get("properties") and "allOf" not in found and not joined:
+        found.setdefault("additionalProperties", False)
+    return found
 
 
 class Grammars:

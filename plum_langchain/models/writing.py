@@ -1,5 +1,6 @@
 """Replies of a model: whole or piece by piece, of a form, several requests at once."""
 
+import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ from plum_langchain.models.grammar import Constraint, Grammars, json_of
 from plum_langchain.models.load import LoadedModel
 from plum_langchain.models.sampling import Reply, Sampling, TokenLogprob
 from plum_langchain.settings import ServingSettings
+
+logger = logging.getLogger(__name__)
 
 
 class Writing(ABC):
@@ -149,7 +152,8 @@ class Writing(ABC):
         free = self._syntax.free(tools, tokenizer) if tools else None
         try:
             return self._grammars.constraint(free) if free else None
-        except InvalidInputError:  # nothing is demanded: a call may turn out to be broken
+        except InvalidInputError as error:  # nothing is demanded
+            logger.warning("calls of these tools may turn out broken: %s", error)
             return None
 
     def _stream(
@@ -255,6 +259,12 @@ class Writing(ABC):
                 self._generate_together(jobs)
                 return
             except Exception as error:  # of one of them, perhaps
+                logger.warning(
+                    "%d requests can't be generated together, but one by one (%s); "
+                    "ServingSettings(max_batch=1) doesn't try",
+                    len(jobs),
+                    error,
+                )
                 for job in jobs:
                     if job.collector.sent and not job.done:
                         self._jobs.finish(job, error)

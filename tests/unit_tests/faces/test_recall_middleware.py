@@ -165,6 +165,20 @@ def test_one_message_is_asked_about_once_however_many_tools_are_called(
     assert all(TOLD in str(sent[0].text) for sent in model.sent)
 
 
+def test_what_is_forgotten_meanwhile_is_not_told_again(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two model calls about one message another generation may be served."""
+    heads = iter(["first", "second"])
+    asked: list[str] = []
+    monkeypatch.setattr(reciting.journal.generations, "head", lambda _: next(heads))
+    monkeypatch.setattr(reciting, "recall", lambda _, query, **__: asked.append(query) or [])
+    middleware = PlumRecallMiddleware(reciting)
+    for _ in range(2):
+        middleware._recalled("ana", "thread", ("id", ASKED), "parametric")
+    assert asked == [ASKED, ASKED]
+
+
 def test_the_callers_own_blocks_stay_as_they_are(reciting: Any) -> None:
     block = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
     model = foreign()

@@ -220,6 +220,15 @@ def test_an_added_session_that_goes_on_grows_by_sessions(journal: Journal) -> No
         journal.sessions.add(session("s", *"abxdef"))
 
 
+def test_sessions_of_one_thread_are_known_again_one_by_one(journal: Journal) -> None:
+    """As a file has them that was exported from a home with `s` and `s/2` in it."""
+    both = [session("s", "a", "b"), session("s/2", "c")]
+    assert [journal.sessions.add(one) for one in both] == ["added", "added"]
+    assert [journal.sessions.add(one) for one in both] == ["unchanged", "unchanged"]
+    assert journal.sessions.add(session("s", "a", "b", "c")) == "unchanged"
+    assert journal.sessions.add(session("s", "a", "b", "c", "d")) == "grown"
+
+
 def test_an_open_session_that_goes_on_elsewhere_goes_on(journal: Journal) -> None:
     journal.sessions.append("ana", "s", session("s", "a", "b").turns, idle_seconds=9)
     assert journal.sessions.add(session("s", "a", "b", "c")) == "grown"

@@ -146,6 +146,38 @@ def test_definitions_and_what_can_not_be_enforced_are_no_hindrance(engine: Engin
     assert engine.chat(chat("Hello"), None, Sampling(8), Toolbox((tool,))).completion_tokens
 
 
+def test_objects_are_closed_and_what_only_looks_like_one_is_left(engine: Engine) -> None:
+    named = {"type": "object", "properties": {"properties": {"const": {"properties": {"a": 1}}}}}
+    one, two = ({"properties": {n: {"type": "boolean"}}, "required": [n]} for n in "ab")
+    joined = {"type": "object", "allOf": [one, two]}
+    schema = {
+        "type": "object",
+        "properties": {"named": {**named, "required": ["properties"]}, "joined": joined},
+        "required": ["named", "joined"],
+    }
+    for seed in range(3):
+        drawn = Sampling(200, temperature=3.0, seed=seed, schema=schema)
+        said = json.loads(engine.chat(chat("Hello"), None, drawn).text)
+        assert said["named"] == {"properties": {"properties": {"a": 1}}}
+        assert {"a", "b"} <= set(said["joined"])
+
+
+def test_a_tool_without_parameters_is_one(engine: Engine) -> None:
+    bare = {"type": "function", "function": {"name": "now"}}
+    reply = engine.chat(chat("Hello"), None, Sampling(60), Toolbox((bare,), "any"))
+    assert [(call.name, call.arguments) for call in reply.calls] == [("now", {})]
+
+
+def test_tools_that_can_not_be_enforced_are_told_where_none_must_be_called(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"properties": {"a": 3}}}}
+    assert engine.chat(chat("Hello"), None, Sampling(8), Toolbox((odd,))).completion_tokens
+    assert "may turn out broken" in caplog.text
+    with pytest.raises(InvalidInputError, match="can't be enforced"):
+        engine.chat(chat("Hello"), None, Sampling(8), Toolbox((odd,), "odd"))
+
+
 def test_a_schema_beside_tools_that_need_not_be_called(engine: Engine) -> None:
     for seed in range(3):
         drawn = Sampling(120, temperature=5.0, seed=seed, schema=SCHEMA)
