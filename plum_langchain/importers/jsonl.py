@@ -32,6 +32,14 @@ def read_records(
     Raises:
         MissingFileError: no such file, or it can't be read.
         BrokenRecordError: without `on_broken`: a line is not UTF-8 or not a JSON object.
+
+    Example:
+        ```python
+        from plum_langchain.importers import read_records
+
+        for number, record in read_records("chats.jsonl", on_broken=print):
+            print(number, record["session"], len(record["turns"]))
+        ```
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -86,6 +94,16 @@ def read_sessions(
     Raises:
         MissingFileError: as `read_records`.
         BrokenRecordError: without `on_broken`: as `read_records`; or a line is not a session.
+
+    Example:
+        ```python
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_sessions
+
+        plum = Plum("my-home")
+        for session, record in read_sessions("chats.jsonl", user="ana", on_broken=print):
+            plum.add_session(session)
+        ```
     """
     for number, record in read_records(path, on_broken=on_broken):
         try:

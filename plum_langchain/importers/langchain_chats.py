@@ -43,6 +43,23 @@ def read_threads(
         BrokenRecordError: without `on_broken`: nobody is named for a thread, or its messages can't
             be read.
         InvalidInputError: a user id that can't be one.
+
+    Example:
+        ```python
+        from langchain.agents import create_agent
+        from langgraph.checkpoint.memory import InMemorySaver
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_threads
+
+        checkpointer = InMemorySaver()  # yours: SQLite, PostgreSQL, ...
+        agent = create_agent("openai:gpt-5-mini", checkpointer=checkpointer)
+        who = {"configurable": {"user_id": "ana", "thread_id": "rye"}}
+        agent.invoke({"messages": [("user", "My rye loaf takes 18 hours.")]}, who)
+
+        plum = Plum("my-home")
+        for session in read_threads(checkpointer, on_broken=print):
+            plum.add_session(session)
+        ```
     """
     if isinstance(user, str):
         check_id(user, "user id")
@@ -123,6 +140,17 @@ def read_history(
     Raises:
         BrokenRecordError: nobody says anything in it.
         InvalidInputError: an id that can't be one.
+
+    Example:
+        ```python
+        from langchain_community.chat_message_histories import FileChatMessageHistory
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_history
+
+        plum = Plum("my-home")
+        history = FileChatMessageHistory("friday.json")
+        plum.add_session(read_history(history, "ana", "friday"))
+        ```
     """
     turns = turns_of(history.messages)
     if not turns:
@@ -156,6 +184,18 @@ def read_loader(
         BrokenRecordError: without `on_broken`: the user says nothing in a chat; the message names
             those who do.
         InvalidInputError: an id that can't be one.
+
+    Example:
+        ```python
+        from langchain_community.chat_loaders.whatsapp import WhatsAppChatLoader
+        from plum_langchain import Plum
+        from plum_langchain.importers import read_loader
+
+        plum = Plum("my-home")
+        loader = WhatsAppChatLoader("chat.txt")
+        for session in read_loader(loader, "ana", said_by="Ana Silva", source="whatsapp"):
+            plum.add_session(session)
+        ```
     """
     check_id(user, "user id")
     for number, chat in enumerate(loader.lazy_load(), start=1):

@@ -1,14 +1,7 @@
 """What every long-term memory of a chatbot owes its users, as tests that any memory can run.
 
-Subclass `MemoryStandardTests`, say how your memory is opened, and pytest does the rest:
-
-    from plum_langchain.testing import MemoryStandardTests, MemoryUnderTest
-
-    class TestMyMemory(MemoryStandardTests):
-        def open(self, directory):
-            return MyMemoryUnderTest(directory)
-
-It needs pytest (`pip install pytest`), and no plugin of it.
+Subclass `MemoryStandardTests`, say how your memory is opened, and pytest does the rest. It needs
+pytest (`pip install pytest`), and no plugin of it.
 """
 
 from plum_langchain.testing.memory import (

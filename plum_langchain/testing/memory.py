@@ -72,6 +72,53 @@ class MemoryStandardTests:
 
     A memory that can't do what a test is about overrides the test, marked
     `@pytest.mark.xfail(reason=...)`: so the gap is shown.
+
+    Example:
+        A memory that keeps all chats in a file and brings back whatever a user said, which passes:
+
+        ```python
+        import json
+
+        from plum_langchain.testing import MemoryStandardTests
+
+        class Notes:
+            def __init__(self, directory):
+                directory.mkdir(exist_ok=True)
+                self.path = directory / "notes.json"
+                self.chats = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+            def remember(self, user_id, session_id, exchanges):
+                self.chats.setdefault(user_id, {})[session_id] = exchanges
+                self.write()
+
+            def recall(self, user_id, query):
+                return " ".join(self.said(user_id)) if query.strip() else ""
+
+            async def arecall(self, user_id, query):
+                return self.recall(user_id, query)
+
+            def said(self, user_id):
+                chats = self.chats.get(user_id, {}).values()
+                return [said for exchanges in chats for said, _ in exchanges]
+
+            def forget(self, user_id, session_id):
+                del self.chats[user_id][session_id]
+                self.write()
+
+            def forget_user(self, user_id):
+                del self.chats[user_id]
+                self.write()
+
+            def write(self):
+                self.path.write_text(json.dumps(self.chats))
+
+            def close(self):
+                pass
+
+        class TestNotes(MemoryStandardTests):
+            def open(self, directory):
+                return Notes(directory)
+        ```
     """
 
     hostile_ids: Sequence[str] = HOSTILE_IDS
