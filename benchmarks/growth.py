@@ -40,7 +40,7 @@ def main() -> None:
     command = [sys.executable, __file__, "--loaded", "--model", arguments.model]
     loaded = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     learning = LearningSettings(
-        **{"patience": None, "epochs": arguments.epochs, **named(arguments.settings)}
+        **{"patience": None, "epochs": arguments.epochs, "gate": None, **named(arguments.settings)}
     )
     questions = QuestionSettings(max_questions=arguments.max_questions)
     rows: list[dict[str, Any]] = []

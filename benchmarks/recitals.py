@@ -53,7 +53,7 @@ from plum_langchain.verdicts.pairs import shipped_pairs
 def main() -> None:
     """Learn, ask and print."""
     arguments = _arguments()
-    settings = LearningSettings(**named(arguments.settings))
+    settings = LearningSettings(**{"gate": None, **named(arguments.settings)})
     resolved = resolve_model(arguments.model)
     base = load_model(resolved, device="cpu", dtype=settings.dtype)
     encoder = encoder_for(base.tokenizer, settings)

@@ -135,7 +135,7 @@ def _chat_models(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     The message is the first of a chat, or stands behind the ten of one of the example chats.
     """
     chosen = ServingSettings(device="cpu", dtype=arguments.dtype, merge=True)
-    quick = LearningSettings(epochs=1, everyday_per_batch=0, rewordings=0)
+    quick = LearningSettings(epochs=1, everyday_per_batch=0, rewordings=0, gate=None)
     plum = Plum(home, model=arguments.model, learning=quick, serving=chosen)
     told = Turn(role="user", content="My bakery is closed on Mondays. My dog is called Rex.")
     plum.add_session(Session("ana", "monday", (told,)))

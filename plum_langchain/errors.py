@@ -123,6 +123,12 @@ class DivergedError(PlumError):
     exit_code = 65
 
 
+class GateError(PlumError):
+    """What was made of a session fell short of what a generation must be; nothing was saved."""
+
+    exit_code = 65
+
+
 class ChatTemplateError(PlumError):
     """A tokenizer's chat template can't be used to mark question and answer exactly."""
 

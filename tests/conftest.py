@@ -43,6 +43,7 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
                 patience=None,
                 dtype="float32",
                 everyday_per_batch=0,
+                gate=None,
             ),
             "serving": ServingSettings(
                 device="cpu", dtype="float32", scope=None, max_new_tokens=12

@@ -47,6 +47,12 @@ AnyUser = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")
 ]
+NoGate = Annotated[
+    bool,
+    typer.Option(
+        "--no-gate", help="Publish whatever was learned, however little of it is recalled."
+    ),
+]
 MemoryOption = Annotated[
     MemoryChoice, typer.Option("--memory", help="What remembers: the weights, Chroma, both, none.")
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plum_langchain.cli import reports, terminal
-from plum_langchain.cli.app import app
+from plum_langchain.cli.app import NoGate, app
 from plum_langchain.cli.learning import chat_model_errors, check_recorded
 from plum_langchain.cli.paper import PaperOptions, check_options, run_paper
 from plum_langchain.errors import InvalidInputError, MissingFileError
@@ -61,6 +61,7 @@ def compare(
             metavar="N", help="At most N epochs a session; 5 by default, more for a short one."
         ),
     ] = None,
+    no_gate: NoGate = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of questions and training.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write everything as JSON.")
@@ -135,7 +136,12 @@ def compare(
             _check_writable(path)
     options = PaperOptions(only, out, listing, packed, report, picture, ctx.obj.model)
     if paper:
-        plain = {"--arms": arms, "--epochs": epochs, "--json": json_file}
+        plain = {
+            "--arms": arms,
+            "--epochs": epochs,
+            "--no-gate": no_gate or None,
+            "--json": json_file,
+        }
         check_options(options, ctx.obj.home, plain)
     elif only is not None or out is not None or listing or packed:
         raise InvalidInputError(
@@ -149,6 +155,8 @@ def compare(
     learning = LearningSettings(seed=seed)
     if epochs is not None:
         learning = replace(learning, epochs=epochs)
+    if no_gate:
+        learning = replace(learning, gate=None)
     asked = QuestionSettings(seed=seed)
     if max_questions is not None:
         asked = replace(asked, max_questions=max_questions)

@@ -207,6 +207,7 @@ def _check_unused(plum: Plum, exams: Sequence[Exam]) -> None:
 
 def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
     settings = json.loads(json.dumps(asdict(plum.learning)))  # as they are in a manifest
+    del settings["gate"]  # it decides what is published, and changes nothing of it
     maker = questions if isinstance(questions, str) else getattr(questions, "name", None)
     for exam in exams:
         there = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}

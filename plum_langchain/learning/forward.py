@@ -30,6 +30,10 @@ class Forward(Protocol):
         """The losses of a batch, differentiable unless gradients are off."""
         ...
 
+    def anew(self, samples: Sequence[Sample]) -> "Forward":
+        """The same way for other samples, which leaves no trace on this one."""
+        ...
+
 
 class PlainForward:
     """Separate samples, padded on the right, with full logits.
@@ -71,6 +75,10 @@ class PlainForward:
         )
         weights, owner = (t[:, 1:].flatten().to(device) for t in (weights, owner))
         return TokenLosses(nll, weights, owner, len(batch))
+
+    def anew(self, samples: Sequence[Sample]) -> "PlainForward":
+        """See `Forward`; nothing is kept of samples here."""
+        return self
 
 
 class PackedForward:
@@ -119,6 +127,10 @@ class PackedForward:
         shares = None if packed.shares is None else packed.shares.to(device)
         nll = token_nll(logits[0], packed.targets.to(device), shares)
         return TokenLosses(nll, packed.weights.to(device), packed.owner.to(device), len(batch))
+
+    def anew(self, samples: Sequence[Sample]) -> "PackedForward":
+        """See `Forward`. What is kept of a sample depends to the last bit on its neighbours."""
+        return PackedForward(self._model, samples, frozen=self._frozen)
 
     def inputs(self, packed: Packed) -> dict[str, torch.Tensor]:
         """What the model takes: tokens, positions and mask."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from plum_langchain.errors import DivergedError, QuestionError, QuestionTooLongError, StoppedError
+from plum_langchain.errors import QuestionError, QuestionTooLongError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample, encoder_for
+from plum_langchain.learning.gate import Gate, Measured, diverged, recalled
 from plum_langchain.learning.parts import in_parts
 from plum_langchain.questions.rewording import reworded
 from plum_langchain.session import Question
@@ -60,6 +61,7 @@ class Learned:
         slow_because: Why not in the quickest way; None if it was.
         frozen_layers: How many of the lowest layers carry nothing of the adapter.
         dtype: Of the frozen weights during training.
+        gate: What the adapter was let pass with; None without a gate.
     """
 
     epochs: int
@@ -72,6 +74,7 @@ class Learned:
     slow_because: str | None
     frozen_layers: int
     dtype: str
+    gate: Measured | None
 
 
 def learn(
@@ -111,6 +114,7 @@ def learn(
         InvalidInputError: the model or the parent doesn't suit the settings (`lora.attached`).
         StoppedError: `should_stop` returned True; nothing was saved.
         DivergedError: the training ended in no numbers.
+        GateError: what was learned falls short of `settings.gate`; nothing was saved.
     """
     from plum_langchain.learning.forward import choose_forward
     from plum_langchain.learning.lora import attached, save
@@ -135,21 +139,24 @@ def learn(
             passing=passing,
         )
         training = _Training(adapted, forward, settings, progress, should_stop)
+        gate = Gate(adapted, tokenizer, forward, earlier, settings) if settings.gate else None
         losses, ended = training.run(plan, wordings, _Deck(replays, settings.seed), everyday)
-        recalled = _share_recalled(forward, own, settings)
+        known = recalled(forward, own, settings)
+        measured = gate.check(questions, known) if gate else None
         training.weights.restore()
         save(adapted, save_to)
     return Learned(
         epochs=len(losses),
         steps=training.step,
         losses=tuple(losses),
-        recalled=recalled,
+        recalled=sum(known) / len(known),
         seconds=time.perf_counter() - started,
         ended=ended,
         forward=forward.name,
         slow_because=slow_because,
         frozen_layers=frozen,
         dtype=str(model.dtype).removeprefix("torch."),
+        gate=measured,
     )
 
 
@@ -294,7 +301,7 @@ class _Training:
             loss = losses.mean(weight)
             value += float(loss.detach())
             if not math.isfinite(value):
-                raise DivergedError(_diverged(f"loss became {value}", self._settings))
+                raise diverged(f"loss became {value}", self._settings)
             loss.backward()
             self.weights.take_gradients()
             recalled += losses.recalled().tolist()
@@ -330,13 +337,6 @@ def _wordings(
     return found
 
 
-def _diverged(what: str, settings: LearningSettings) -> str:
-    return (
-        f"the training {what}; nothing was saved. Lower learning_rate (now "
-        f"{settings.learning_rate}), or train with LearningSettings(dtype='float32')"
-    )
-
-
 def _batches(own: Sequence[Sample], size: int, rng: random.Random) -> Iterator[list[Sample]]:
     order = list(own)
     rng.shuffle(order)
@@ -346,20 +346,3 @@ def _batches(own: Sequence[Sample], size: int, rng: random.Random) -> Iterator[l
 
 def _some(choice: Sequence[T], number: int, rng: random.Random) -> list[T]:
     return rng.sample(choice, min(number, len(choice)))
-
-
-def _share_recalled(
-    forward: "Forward", samples: Sequence[Sample], settings: LearningSettings
-) -> float:
-    """The share of samples whose every answer token has p > 0.5."""
-    import torch
-
-    known = 0
-    with torch.no_grad():
-        for part in in_parts(samples, settings.tokens_at_once):
-            losses = forward(part)
-            if not bool(losses.nll.isfinite().all()):  # the last step's doing: no loss came after
-                what = "ended in weights that give no probabilities"
-                raise DivergedError(_diverged(what, settings))
-            known += int(losses.recalled().sum())
-    return known / len(samples)

@@ -35,6 +35,7 @@ PAPER = LearningSettings(
     learning_rate=1e-3,
     final_learning_rate=1.0,
     dtype="float32",
+    gate=None,
 )
 """PLUM's own way (arXiv 2411.13405), but for the replay; the learning rate is ours."""
 

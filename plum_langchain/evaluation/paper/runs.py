@@ -85,8 +85,12 @@ class Setup:
     def run(self, experiment: Experiment) -> str:
         """What stands for this experiment on these chats, questions, settings and weights.
 
-        What it learns of a session is no part of it, for that is in the file (`Once`).
+        What it learns of a session is no part of it, for that is in the file (`Once`); nor is a
+        gate that is off.
         """
+        learning = asdict(experiment.settings(self.base))
+        if learning["gate"] is None:
+            del learning["gate"]
         return digest(
             __version__,
             experiment.name,
@@ -94,7 +98,7 @@ class Setup:
             experiment.order,
             experiment.arm,
             self.model.fingerprint,
-            asdict(experiment.settings(self.base)),
+            learning,
             self.maker.name,
             asdict(self.question_settings),
             self._chats,

@@ -15,7 +15,8 @@ from tests.tiny import CHATS
 
 Run = Callable[..., Result]
 
-LEARN = ("consolidate", "--questions", "recorded", "--max-questions", "4", "--epochs", "1")
+BRIEFLY = ("--questions", "recorded", "--max-questions", "4", "--epochs", "1", "--no-gate")
+LEARN = ("consolidate", *BRIEFLY)
 
 
 @pytest.fixture(scope="session")

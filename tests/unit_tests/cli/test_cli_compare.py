@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.tiny import CHATS
-from tests.unit_tests.cli.conftest import Run
+from tests.unit_tests.cli.conftest import BRIEFLY, Run
 
-QUICK = ("--questions", "recorded", "--max-questions", "4", "--epochs", "1", "--sessions", "1")
+QUICK = (*BRIEFLY, "--sessions", "1")
 
 
 def test_a_comparison_is_shown_and_written(run: Run, tmp_path: Path, chats: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from plum_langchain import Plum
 from plum_langchain.session import SessionState
 from tests.tiny import CHATS
-from tests.unit_tests.cli.conftest import Run
+from tests.unit_tests.cli.conftest import LEARN, Run
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_ctrl_c_keeps_what_is_learned_and_a_second_process_gets_it(
 ) -> None:
     run("import", str(CHATS / "ana.jsonl"))
     plum = Plum(home)
-    learn = ("consolidate", "--questions", "recorded", "--max-questions", "4", "--epochs", "8")
+    learn = (*LEARN, "--epochs", "8")
     learner = subprocess.Popen(
         command(*learn), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

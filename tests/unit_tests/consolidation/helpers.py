@@ -9,7 +9,9 @@ from plum_langchain.session import Question, Session
 from tests.tiny import FixedQuestions, session
 
 OpenPlum = Callable[..., Plum]
-QUICK = LearningSettings(rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0)
+QUICK = LearningSettings(
+    rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
+)
 
 
 class Questions(FixedQuestions):

@@ -13,7 +13,7 @@ from plum_langchain.evaluation import ARMS, Comparison, Exam, ExamQuestion, comp
 from plum_langchain.evaluation.picture import _retention, draw
 from plum_langchain.evaluation.report import to_json, to_markdown, to_samples, to_table
 from plum_langchain.session import Session, Turn
-from plum_langchain.settings import QuestionSettings
+from plum_langchain.settings import GateSettings, QuestionSettings
 from tests.tiny import CHATS, records
 
 KEYS = {
@@ -49,6 +49,7 @@ def compared(
             learning_rate=1e-2,
             everyday_per_batch=0,
             rewordings=0,
+            gate=None,
             recite=False,  # of recited facts a model this small knows but the most frequent one
         ),
         question_settings=QuestionSettings(max_questions=4),
@@ -246,7 +247,7 @@ def test_a_home_that_has_learned_is_asked_again(open_plum: Callable[..., Any]) -
 
     with pytest.raises(InvalidInputError, match=r"other settings .*\(questions\)"):
         compare(plum, exams, arms=["parametric"], questions="statements", again=True)
-    plum.learning = replace(plum.learning, seed=5, epochs=3)
+    plum.learning = replace(plum.learning, seed=5, epochs=3, gate=GateSettings())  # no other gate
     with pytest.raises(InvalidInputError, match=r"other settings .*\(epochs, seed\)"):
         compare(plum, exams, arms=["parametric"], again=True)
     plum.add_session(Session("ana", "more", (Turn("user", "I sail."),)))

@@ -18,6 +18,7 @@ from plum_langchain.evaluation.paper.report import curves, to_markdown
 from plum_langchain.evaluation.picture import draw_forgetting
 from plum_langchain.questions import RecordedQuestions
 from plum_langchain.session import Session, Turn
+from plum_langchain.settings import GateSettings
 from tests.unit_tests.evaluation.paper import ASKED, TINY, Homes, people
 
 
@@ -72,6 +73,7 @@ def test_a_result_says_what_it_is_of_and_is_not_found_twice(
     assert results.result(set_up(seed=1).run(ce)) is None
     assert results.result(set_up(2).run(ce)) is None
     assert results.result(set_up(packed=True).run(ce)) is None
+    assert results.result(set_up(gate=GateSettings()).run(ce)) is None
     assert results.result(setup.run(choose(["lambda-2"])[0])) is None
     for changed in ({"questions": "positives only"}, {"order": "mixed"}, {"arm": "floor"}):
         assert setup.run(replace(ce, **changed)) != setup.run(ce)

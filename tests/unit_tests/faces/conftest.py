@@ -28,6 +28,7 @@ def _open(home: Path, model: Path) -> Any:
         # In float32: the same replies on every processor. All tokens in the loss, so that a model
         # this small says more than "Yes".
         learning=LearningSettings(
+            gate=None,
             recite=False,
             everyday_per_batch=0,
             rewordings=0,
@@ -100,6 +101,7 @@ def reciting(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         questions=Facts(),
         embeddings=WordEmbeddings(),
         learning=LearningSettings(
+            gate=None,
             everyday_per_batch=0,
             rewordings=0,
             rank=4,

@@ -36,6 +36,7 @@ FAST = LearningSettings(
     upper_layers=1.0,
     recite=False,
     dtype="float32",
+    gate=None,
 )
 """For models of `make_learnable`, at the paper's rank and alpha."""
 
