@@ -5,8 +5,10 @@ Conversations", arXiv 2411.13405. Change a setting with `dataclasses.replace` or
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 from plum_langchain.errors import InvalidInputError
+from plum_langchain.session import Retention
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The embedded base model: Apache-2.0, 135M parameters, runs on two CPU cores."""
@@ -31,8 +33,70 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """What a generation must be before it is published (`learning/gate.py`).
+
+    A session that falls short is failed, and the generation before stays. So the bounds are far
+    from what ordinary sessions come to: they are to stop what went wrong.
+
+    Example:
+        ```python
+        from plum_langchain import GateSettings, LearningSettings, Plum
+
+        plum = Plum("my-home", learning=LearningSettings(gate=GateSettings(own=0.8)))
+        ```
+    """
+
+    # Share of the session's own questions that are recalled. Ordinary sessions have 0.98 to 1.00,
+    # and 0.67 and more where they are learned as briefly as was ever tried.
+    own: float = 0.6
+    # Share of those about something told (yes, open) that are: none are where the answer to
+    # everything is that it was never talked about, or No.
+    told: float = 0.5
+    # Share of those about something never raised whose answer says so.
+    refused: float = 0.5
+    # Of what the generation before recalled of earlier sessions, the share that is recalled still.
+    # Nine of ten are after a session with replay; half of it lost, replay isn't at work.
+    kept: float = 0.5
+    # How many nats a token of ordinary text may cost more than the base model's. Half a nat is what
+    # ten sessions come to, 1.6 two without everyday prompts, whose adapter still speaks; six or
+    # seven one that was broken by too high a learning rate. What other messages are like hardly
+    # matters, since the base model answers them (ServingSettings.scope).
+    wear: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("own", "told", "refused", "kept"):
+            share = getattr(self, name)
+            _require(0 <= share <= 1, f"gate {name} must be from 0 to 1, not {share}")
+        _require(self.wear >= 0, f"gate wear must be >= 0, not {self.wear}")
+
+
+@dataclass(frozen=True)
 class LearningSettings:
-    """How one session is trained into the adapter."""
+    """How one session is trained into the adapter.
+
+    Example:
+        The paper's plain way: all layers learn bare answers, as often as the paper found best, with
+        its weights (`plum_langchain.evaluation.paper.PAPER` has the rest of it).
+
+        ```python
+        from plum_langchain import LearningSettings, Plum
+
+        plain = LearningSettings(
+            recite=False,
+            rewordings=0,
+            everyday_per_batch=0,
+            upper_layers=1.0,
+            epochs=10,
+            patience=None,
+            batch_size=8,
+            answer_weight=10.0,
+            question_weight=10.0,
+            frame_weight=1.0,
+        )
+        plum = Plum("my-home", learning=plain)
+        ```
+    """
 
     rank: int = 16  # PLUM section 4: LoRA r=16
     alpha: int = 64  # PLUM section 4: alpha=64
@@ -81,6 +145,7 @@ class LearningSettings:
     max_sample_tokens: int = 512  # a question with its answer is ~40 tokens; longer are left out
     packed: bool = True  # one sequence a batch, with the same losses and gradients; see `forward`
     dtype: str = "auto"  # of the frozen weights; see ServingSettings.dtype
+    gate: GateSettings | None = GateSettings()  # None publishes whatever was learned
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -144,13 +209,54 @@ class LearningSettings:
 
 
 @dataclass(frozen=True)
+class ScreeningSettings:
+    """What of a session isn't learned (`plum_langchain.screening`). The rules: docs/screening.md.
+
+    Example:
+        Phone numbers and e-mail addresses are left out as well:
+
+        ```python
+        from plum_langchain import Plum, QuestionSettings, ScreeningSettings
+
+        screening = ScreeningSettings(contacts=True)
+        plum = Plum("my-home", question_settings=QuestionSettings(screening=screening))
+        ```
+    """
+
+    secrets: bool = True  # passwords, PINs, codes of locks, API keys, tokens, private keys
+    identifiers: bool = True  # of payment cards, bank accounts, passports, social security, taxes
+    # Phone numbers and e-mail addresses: people want to be reminded of those of others.
+    contacts: bool = False
+    # Fenced, quoted, forwarded and announced text in a user's turn, paragraphs without an "I" in
+    # one of more than `longest` characters, and instructions about "the user" in anybody's.
+    pasted: bool = True
+    # What people write themselves is shorter: at most 318 characters in the chats of `examples/`.
+    longest: int = 1500
+    # What the assistant says again after the user, in this session or an earlier one, and what it
+    # says of the user that they didn't.
+    repeated: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.longest > 0, f"longest must be positive, not {self.longest}")
+
+
+@dataclass(frozen=True)
 class QuestionSettings:
-    """What questions are made of a session."""
+    """What questions are made of a session.
+
+    Example:
+        ```python
+        from plum_langchain import Plum, QuestionSettings
+
+        plum = Plum("my-home", question_settings=QuestionSettings(learn_assistant=False))
+        ```
+    """
 
     learn_assistant: bool = True  # learn advice the assistant gave, as "you told me"
     # A balanced, seeded selection of at most so many a session; None for all there are. Measured:
     # docs/experiments.md, "All phrasings".
     max_questions: int | None = 150
+    screening: ScreeningSettings | None = ScreeningSettings()  # None learns whatever was said
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -163,7 +269,17 @@ class QuestionSettings:
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """How the adapted model is loaded and asked."""
+    """How the adapted model is loaded and asked.
+
+    Example:
+        One user, and the adapter answers everything:
+
+        ```python
+        from plum_langchain import Plum, ServingSettings
+
+        plum = Plum("my-home", serving=ServingSettings(merge=True, scope=None))
+        ```
+    """
 
     device: str = "auto"  # cuda, mps or cpu, in this order; or name one
     dtype: str = (
@@ -195,7 +311,15 @@ class ServingSettings:
 
 @dataclass(frozen=True)
 class HomeSettings:
-    """How the home keeps its chats and generations."""
+    """How the home keeps its chats and generations.
+
+    Example:
+        ```python
+        from plum_langchain import HomeSettings, Plum
+
+        plum = Plum("my-home", settings=HomeSettings(idle_seconds=600, keep_generations=5))
+        ```
+    """
 
     idle_seconds: float = 1800.0  # an open session with no turn for so long counts as finished
     keep_generations: int = 3  # pruning keeps the newest N of each user
@@ -205,8 +329,18 @@ class HomeSettings:
     # refuses) before it is failed. A hiccup is over by the next round or the one after; meanwhile
     # the user's later sessions wait, since sessions are learned in the order they took place.
     max_tries: int = 3
+    # What is kept of a session once it was learned: "transcript" (all of it), "questions" (what it
+    # was learned from, so that later sessions replay it and it can be learned again), or "nothing"
+    # (PLUM may dispose of a conversation then; nothing is replayed, and to forget a session is to
+    # lose those learned after it). Retrieval finds transcripts only. SECURITY.md has what each
+    # leaves to be forgotten.
+    retention: Retention = "transcript"
 
     def __post_init__(self) -> None:
+        _require(
+            self.retention in get_args(Retention),
+            f"retention must be one of {', '.join(get_args(Retention))}, not {self.retention!r}",
+        )
         _require(
             self.keep_generations >= 1,
             f"keep_generations must be at least 1, not {self.keep_generations}",

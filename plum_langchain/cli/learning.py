@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plum_langchain.cli import reports, terminal
-from plum_langchain.cli.app import AnyUser, AsJson, User, app
+from plum_langchain.cli.app import AnyUser, AsJson, NoGate, User, app
 from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
 from plum_langchain.session import SessionState
 
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from plum_langchain.evaluation import Exam
     from plum_langchain.plum import Plum
 
+Questions = Annotated[
+    str,
+    typer.Option(
+        metavar="MAKER",
+        help="Where questions come from: `statements` (the chat's own, no LLM needed), "
+        "`recorded` (with the chat), or the name LangChain has for a chat model, such as "
+        "openai:gpt-4o-mini.",
+    ),
+]
+
 
 @app.command(epilog="Example: plum consolidate --user ana --questions recorded")
 def consolidate(
     ctx: typer.Context,
     user: AnyUser = None,
-    questions: Annotated[
-        str,
-        typer.Option(
-            metavar="MAKER",
-            help="Where questions come from: `statements` (the chat's own, no LLM needed), "
-            "`recorded` (with the chat), or the name LangChain has for a chat model, such as "
-            "openai:gpt-4o-mini.",
-        ),
-    ] = "statements",
+    questions: Questions = "statements",
     max_sessions: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="At most N sessions of each user.")
     ] = None,
@@ -42,20 +44,24 @@ def consolidate(
             metavar="N", help="At most N epochs a session; 5 by default, more for a short one."
         ),
     ] = None,
+    no_gate: NoGate = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn finished sessions into each user's adapter.
 
     Ctrl-C stops at the next training step: sessions learned by then stay, the others stay in
     line. If a chat model fails to make a session's questions, that session stays in line too, with
-    the user's later ones behind it; when it has been tried a few times in vain, it is failed. The
-    exit code is 1 if a session could not be learned.
+    the user's later ones behind it; when it has been tried a few times in vain, it is failed. So is
+    a session whose adapter is found to recall too little, or to have lost what was there before.
+    The exit code is 1 if a session could not be learned.
     """
     from plum_langchain.settings import LearningSettings, QuestionSettings
 
     learning, asking = LearningSettings(), QuestionSettings()
     if epochs is not None:
         learning = replace(learning, epochs=epochs)
+    if no_gate:
+        learning = replace(learning, gate=None)
     if max_questions is not None:
         asking = replace(asking, max_questions=max_questions)
     with ctx.obj.plum(learning=learning, question_settings=asking) as plum:

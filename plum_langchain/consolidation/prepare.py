@@ -1,16 +1,19 @@
-"""What a session is learned from: its own questions, checked and fitted, and those replayed."""
+"""What a session is learned from: its own questions, screened and fitted, and those replayed."""
 
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import Chooser, balance
 from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.recorded import recorded_updates
+from plum_langchain.screening import screen, told
 from plum_langchain.session import NEVER_RAISED_KINDS, Question, Session, Update
+from plum_langchain.settings import QuestionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +30,77 @@ soon known. Bare answers are replayed in the balance that they were learned in. 
 docs/experiments.md, "What is replayed"."""
 
 
-def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
-    """The maker's questions.
+@dataclass(frozen=True)
+class Made:
+    """What is made of a session before it is learned.
+
+    Attributes:
+        questions: The maker's, without those that would bring back what was left out.
+        updates: What came with the session of facts that it changes; likewise.
+        left_out: How many sentences the maker wasn't shown, by why (`plum_langchain.screening`).
+    """
+
+    questions: list[Question]
+    updates: list[Update]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def make_questions(
+    maker: QuestionMaker,
+    session: Session,
+    learned_before: Mapping[int, Sequence[Question]] | None = None,
+) -> Made:
+    """The maker's questions about what may be learned of a session.
+
+    The session is screened as the maker's `settings` say (`QuestionSettings.screening`), or by
+    default if it has none: what is left out it isn't shown. What holds it all the same, since it
+    was recorded with the chat, is dropped, and the rest is balanced again if it was.
+
+    Args:
+        maker: Any.
+        session: With its turns.
+        learned_before: The questions of earlier sessions, by which it is known what an assistant
+            only says again.
 
     Raises:
-        QuestionError: the session gives none.
+        QuestionError: the session gives none, or none that may be learned.
         TypeError: the maker returned something else.
         Exception: whatever the maker pleases.
     """
+    updates = recorded_updates(session)  # before an LLM is paid for the rest
+    settings = _settings_of(maker)
+    if settings.screening is None:
+        return Made(_asked(maker, session), updates)
+    screened = screen(session, settings.screening, _statements(learned_before or {}))
+    name, left_out = session.session_id, told(screened.counts)
+    if screened.left_out:
+        logger.info("session %r: %s", name, left_out)
+        if not any(turn.content.strip() for turn in screened.session.turns):
+            raise QuestionError(f"session {name!r} holds nothing that may be learned: {left_out}")
+    try:
+        asked = _asked(maker, screened.session)
+    except QuestionError as error:
+        if not screened.left_out:
+            raise
+        raise QuestionError(f"{error} ({left_out})") from error
+    updates = [update for update in updates if screened.may_be_told(update.old, update.new)]
+    questions = [question for question in asked if screened.may_be_learned(question)]
+    if len(questions) < len(asked):
+        dropped = f"{len(asked) - len(questions)} of {len(asked)} questions hold what isn't learned"
+        logger.info("session %r: %s", name, dropped)
+        if _balanced(asked):
+            try:
+                questions = balance(questions, seed=settings.seed)
+            except QuestionError as error:
+                raise QuestionError(
+                    f"session {name!r}: {dropped}, and of the rest {error}"
+                ) from error
+        if not questions:
+            raise QuestionError(f"session {name!r} holds nothing that may be learned: {dropped}")
+    return Made(questions, updates, screened.counts)
+
+
+def _asked(maker: QuestionMaker, session: Session) -> list[Question]:
     questions = list(maker.make(session))
     for question in questions:
         if not isinstance(question, Question):
@@ -43,6 +109,19 @@ def make_questions(maker: QuestionMaker, session: Session) -> list[Question]:
                 "plum_langchain.Question is needed; mend its make()"
             )
     return questions
+
+
+def _settings_of(maker: QuestionMaker) -> QuestionSettings:
+    """A maker's own settings, or the defaults; it needs none."""
+    settings = getattr(maker, "settings", None)
+    return settings if isinstance(settings, QuestionSettings) else QuestionSettings()
+
+
+def _statements(learned_before: Mapping[int, Sequence[Question]]) -> list[str]:
+    """What earlier sessions told: of a fact that changed, what was so before as well."""
+    questions = (question for own in learned_before.values() for question in own)
+    statements = dict.fromkeys(q.statement for q in questions if q.statement)
+    return [part for statement in statements for part in statement.split(EARLIER)]
 
 
 def fit_questions(questions: Sequence[Question], encoder: Encoder, *, seed: int) -> list[Question]:

@@ -83,7 +83,7 @@ def alike(one: str, other: str) -> bool:
         return True
     if one[0].isdigit() or other[0].isdigit():
         return False
-    stem_one, stem_other = _stem(one), _stem(other)
+    stem_one, stem_other = stem(one), stem(other)
     return len(stem_one) >= 3 and stem_one == stem_other
 
 
@@ -92,7 +92,8 @@ def in_common(words: Iterable[str], others: Collection[str]) -> int:
     return sum(any(alike(word, other) for other in others) for word in words)
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """What the forms of a word have in common; for a word without digits."""
     for endings in (("s",), ("ing", "ie", "ed", "y", "e")):
         ending = next((e for e in endings if word.endswith(e) and len(word) - len(e) >= 3), "")
         word = word.removesuffix(ending) if ending else word
@@ -108,15 +109,15 @@ class Said:
         self.words = frozenset(tokens)
         # The 16 and the 8 of "16.8" count as said: a swapped value must not sound familiar.
         self._parts = frozenset(part for word in tokens for part in re.findall(r"\d+", word))
-        self._stems = frozenset(_stem(word) for word in tokens)
+        self._stems = frozenset(stem(word) for word in tokens)
         self._sequence = f" {' '.join(tokens)} "
 
     def has_word(self, word: str) -> bool:
         """Whether this word, or another form of it, occurs."""
         if word in self.words:
             return True
-        stem = _stem(word)
-        return not word[0].isdigit() and len(stem) >= 3 and stem in self._stems
+        form = stem(word)
+        return not word[0].isdigit() and len(form) >= 3 and form in self._stems
 
     def has(self, value: str) -> bool:
         """Whether this value (a name, a number, a few words) occurs as a whole."""

@@ -153,7 +153,7 @@ def test_a_session_that_can_not_be_learned_fails_with_its_reason_and_the_next_go
     open_plum: OpenPlum, caplog: pytest.LogCaptureFixture
 ) -> None:
     plum = open_plum()
-    secret = "my PIN is 4711, " * 200
+    secret = "the code is 4711, " * 200
     maker = Questions(
         small=QuestionError("the session is only small talk"),
         none=[],

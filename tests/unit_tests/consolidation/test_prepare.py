@@ -190,7 +190,7 @@ def test_forgetting_a_chat_leaves_nothing_of_it_in_what_a_later_one_corrected(
     learned = list(plum.journal.generations.replay_questions("ana").values())
     assert any("Quibble" in (q.statement or "") for q in learned[1])
 
-    plum.forget("ana", session_id="s1")
+    plum.forget("ana", session="s1")
     held = [f for f in plum.home.root.rglob("*") if f.is_file() and b"Quibble" in f.read_bytes()]
     assert held == []
     plum.consolidate("ana", questions=maker)
