@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from plum_langchain.durable import sync
 from plum_langchain.errors import PlumError
 from plum_langchain.session import check_id
 
@@ -91,8 +92,4 @@ class Home:
                 os.link(aside, path)
         finally:
             aside.unlink()
-        directory = os.open(self.root, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self.root)

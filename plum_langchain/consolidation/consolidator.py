@@ -1,10 +1,11 @@
 """One job from claim to publish: a user's finished sessions, one after another, into weights.
 
-Each session becomes one generation that starts from the last. A session that can't be learned is
-marked failed with its reason and the next one goes on; a session that is interrupted goes back in
-line. So does one whose question maker raises something else (an LLM that can't be reached), but
-only so often: that is a try of the session, and when its tries are used up it is failed. The base
-model it trains is its own object, never the one that serves chats.
+Each session becomes one generation that starts from the last. A session that can't be learned, or
+whose generation the gate (`learning/gate.py`) doesn't let pass, is marked failed with its reason
+and the next one goes on; a session that is interrupted goes back in line. So does one whose
+question maker raises something else (an LLM that can't be reached), but only so often: that is a
+try of the session, and when its tries are used up it is failed. The base model it trains is its own
+object, never the one that serves chats.
 """
 
 import logging
@@ -18,6 +19,7 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.consolidation.base import TrainedBase, load_base
 from plum_langchain.consolidation.heartbeat import beating
 from plum_langchain.consolidation.prepare import (
+    Made,
     choose_replay,
     correct,
     fit_questions,
@@ -29,6 +31,7 @@ from plum_langchain.errors import (
     ChatTemplateError,
     DamagedAdapterError,
     DivergedError,
+    GateError,
     InvalidInputError,
     LeaseLostError,
     ModelNotFoundError,
@@ -44,7 +47,6 @@ from plum_langchain.learning import Sample, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
-from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
@@ -189,8 +191,11 @@ class Consolidator:
         key = self._journal.generations.begin_learning(job, session_id)
         progress(Progress(user_id, session_id, "questions"))
         try:
-            updates = recorded_updates(session)  # before an LLM is paid for the rest
-            questions = make_questions(maker, session)
+            learned_before = self._journal.generations.replay_questions(user_id)
+            if session.kept == "questions":  # its transcript was disposed of
+                made = Made(self._journal.generations.questions_kept(user_id, session_id), [])
+            else:
+                made = make_questions(maker, session, learned_before)
         except QuestionError as error:
             return self._failed(job, session, key, error, progress, started)
         except _NO_TRY:
@@ -199,16 +204,16 @@ class Consolidator:
             if stopping():  # whoever stops us may have closed the maker's connection as well
                 raise
             return self._tried(job, session, key, error, progress, started)
-        progress(Progress(user_id, session_id, "loading", questions=len(questions)))
+        progress(Progress(user_id, session_id, "loading", questions=len(made.questions)))
         base = self._base_model(stopping)
         try:
-            learned_before = self._journal.generations.replay_questions(user_id)
-            questions = fit_questions(questions, base.encoder, seed=self._learning.seed)
-            questions = correct(updates, questions, learned_before, base.encoder)
+            questions = fit_questions(made.questions, base.encoder, seed=self._learning.seed)
+            questions = correct(made.updates, questions, learned_before, base.encoder)
             ref, manifest = self._train(
-                session, key, questions, learned_before, base, parent, maker, progress, stopping
-            )
-        except (QuestionError, ChatTemplateError, DivergedError) as error:
+                session, key, questions, made.left_out, learned_before, base, parent, maker,
+                progress, stopping,
+            )  # fmt: skip
+        except (QuestionError, ChatTemplateError, DivergedError, GateError) as error:
             return self._failed(job, session, key, error, progress, started)
         self._journal.generations.publish(
             job,
@@ -268,6 +273,7 @@ class Consolidator:
         session: Session,
         key: int,
         questions: Sequence[Question],
+        left_out: Mapping[str, int],
         learned_before: Mapping[int, Sequence[Question]],
         base: TrainedBase,
         parent: AdapterRef | None,
@@ -286,8 +292,13 @@ class Consolidator:
                 questions,
                 directory,
                 settings=self._learning,
+                # Seeded by how many sessions there are before, not by the generation's number: what
+                # is learned again after a forgetting is what it would be had that never been said.
                 replay=choose_replay(
-                    learned_before, questions, base.encoder, seed=self._learning.seed + number
+                    learned_before,
+                    questions,
+                    base.encoder,
+                    seed=self._learning.seed + len(learned_before),
                 ),
                 everyday=base.everyday,
                 parent=parent.path if parent else None,
@@ -303,7 +314,11 @@ class Consolidator:
                 session_keys=(*learned_before, key),
                 settings=asdict(self._learning),
                 question_maker=maker.name,
-                metrics={**asdict(result), "questions": len(questions)},
+                metrics={
+                    **asdict(result),
+                    "questions": len(questions),
+                    "left_out": dict(left_out),
+                },
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
             kept.append(manifest)

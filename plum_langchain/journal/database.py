@@ -27,8 +27,9 @@ class Database:
 
     SQLite runs in WAL mode with `synchronous=FULL`, so that a committed transaction survives a
     power cut (https://sqlite.org/pragma.html#pragma_synchronous), and with `secure_delete`, so
-    that deleted text is overwritten. A write transaction takes its lock at once (BEGIN
-    IMMEDIATE): two writers queue up instead of deadlocking half-way.
+    that deleted text is overwritten; temporary copies, a VACUUM's above all, are in memory, so that
+    no text is left on the disk outside of the home. A write transaction takes its lock at once
+    (BEGIN IMMEDIATE): two writers queue up instead of deadlocking half-way.
 
     Args:
         url: Any SQLAlchemy URL. For a file prefer `URL.create("sqlite", database=path)`: in a URL
@@ -64,7 +65,12 @@ class Database:
         connection.isolation_level = None  # we send BEGIN ourselves, see _begin_sqlite
         connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
         self._enter_wal(connection)
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+        for pragma in (
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+            "temp_store = MEMORY",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     def _enter_wal(self, connection: Any) -> None:

@@ -5,70 +5,58 @@ number is never used twice and no cache can take a new generation for an old one
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
-from plum_langchain.errors import (
-    InvalidInputError,
-    SessionStateError,
-    UnknownGenerationError,
-    UnknownSessionError,
-)
+from plum_langchain.errors import InvalidInputError, SessionStateError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
+from plum_langchain.journal.generation_rows import (
+    Generation,
+    find_generation,
+    generation_of,
+    give_up,
+    go_back,
+    head_of,
+    kept_generation,
+    kept_numbers,
+    move_head,
+)
 from plum_langchain.journal.jobs import Job, require_running
 from plum_langchain.journal.rows import (
-    erase,
+    dispose,
     find_session,
+    get_session,
     questions_of,
     replace_questions,
     set_state,
 )
-from plum_langchain.session import Question, SessionState
+from plum_langchain.session import Question, Retention, SessionState
 
 _g = schema.generations
-_h = schema.heads
 _s = schema.sessions
-_j = schema.jobs
-_q = schema.questions
 
 _UNPUBLISHED = ""  # in place of a manifest's hash, while a number is taken but not published
 
 
-@dataclass(frozen=True)
-class Generation:
-    """One published state of a user's adapter.
-
-    `learned` are the journal keys of all sessions in its weights, in the order they were learned.
-    """
-
-    user_id: str
-    number: int
-    parent: int | None
-    base_model: str
-    manifest_sha256: str
-    learned: tuple[int, ...]
-    metrics: Mapping[str, Any]
-    kept: bool
-    at: datetime
-
-
 class Generations:
-    """Publishing, rolling back and forgetting. Every change is one fenced transaction."""
+    """Publishing and rolling back. Every change is one fenced transaction."""
 
-    def __init__(self, database: Database, *, max_tries: int) -> None:
+    def __init__(
+        self, database: Database, *, max_tries: int, retention: Retention = "transcript"
+    ) -> None:
         self._database = database
         self._max_tries = max_tries
+        self._retention: Retention = retention
 
     # -- reading -------------------------------------------------------------------------------
 
     def head(self, user_id: str) -> Generation | None:
         """The generation that is served for the user; None before the first."""
         with self._database.read() as connection:
-            return _head(connection, user_id)
+            return head_of(connection, user_id)
 
     def get(self, user_id: str, number: int) -> Generation:
         """A generation that is still on disk.
@@ -77,7 +65,13 @@ class Generations:
             UnknownGenerationError: never made, pruned or destroyed.
         """
         with self._database.read() as connection:
-            return _kept(connection, user_id, number)
+            return kept_generation(connection, user_id, number)
+
+    def is_kept(self, user_id: str, number: int) -> bool:
+        """Whether the generation is still on disk."""
+        with self._database.read() as connection:
+            found = find_generation(connection, user_id, number)
+            return found is not None and found.kept
 
     def all(self, user_id: str | None = None, *, kept_only: bool = True) -> list[Generation]:
         """Generations, oldest first."""
@@ -87,7 +81,7 @@ class Generations:
         if kept_only:
             query = query.where(_g.c.kept)
         with self._database.read() as connection:
-            return [_generation(row) for row in connection.execute(query)]
+            return [generation_of(row) for row in connection.execute(query)]
 
     def latest_base_model(self) -> str | None:
         """The base model of the newest generation in this home, whoever's it is."""
@@ -95,6 +89,16 @@ class Generations:
             return connection.scalar(
                 select(_g.c.base_model).where(_g.c.kept).order_by(_g.c.at.desc()).limit(1)
             )
+
+    def questions_kept(self, user_id: str, session_id: str) -> list[Question]:
+        """What a session was last learned from.
+
+        Raises:
+            UnknownSessionError: no such session.
+        """
+        with self._database.read() as connection:
+            key = get_session(connection, user_id, session_id).id
+            return questions_of(connection, [key])[key]
 
     def replay_questions(
         self, user_id: str, number: int | None = None
@@ -108,9 +112,9 @@ class Generations:
         """
         with self._database.read() as connection:
             if number is None:
-                generation = _head(connection, user_id)
+                generation = head_of(connection, user_id)
             else:
-                generation = _find(connection, user_id, number)
+                generation = find_generation(connection, user_id, number)
             return questions_of(connection, generation.learned) if generation else {}
 
     # -- learning ------------------------------------------------------------------------------
@@ -209,7 +213,8 @@ class Generations:
         """Serve a generation that is complete on disk: the pointer flips here and nowhere else.
 
         One transaction records the generation, keeps its questions for replay, marks the session
-        learned and moves the user's head.
+        learned, disposes of what is not to be kept of it (`HomeSettings.retention`) and moves the
+        user's head.
 
         Args:
             job: The lease on the user.
@@ -237,7 +242,7 @@ class Generations:
                     "number is used twice; take one with next_number"
                 )
             connection.execute(delete(_g).where(_g.c.user_id == job.user_id, _g.c.number == number))
-            parent = _head(connection, job.user_id)
+            parent = head_of(connection, job.user_id)
             connection.execute(
                 insert(_g).values(
                     user_id=job.user_id,
@@ -253,22 +258,23 @@ class Generations:
             )
             replace_questions(connection, session_key, questions)
             set_state(connection, [session_key], SessionState.LEARNED)
-            _move_head(connection, job.user_id, number)
-            return _kept(connection, job.user_id, number)
+            dispose(connection, session_key, self._retention)
+            move_head(connection, job.user_id, number)
+            return kept_generation(connection, job.user_id, number)
 
     def prune(self, job: Job, keep: int) -> list[int]:
         """Give up all but the newest `keep` generations and the head; returns their numbers."""
         with self._database.write() as connection:
             require_running(connection, job)
-            head = _head(connection, job.user_id)
-            numbers = _kept_numbers(connection, job.user_id)
+            head = head_of(connection, job.user_id)
+            numbers = kept_numbers(connection, job.user_id)
             gone = [n for n in numbers[:-keep] if head is None or n != head.number]
-            _give_up(connection, job.user_id, gone)
+            give_up(connection, job.user_id, gone)
             return gone
 
     # -- going back ----------------------------------------------------------------------------
 
-    def rollback(self, job: Job, number: int) -> list[int]:
+    def rollback(self, job: Job, number: int, *, lose_later: bool = False) -> list[int]:
         """Serve an earlier generation again; sessions learned since go back in line.
 
         Number 0 is the base model, before the first generation.
@@ -278,133 +284,9 @@ class Generations:
 
         Raises:
             UnknownGenerationError: never made, or pruned.
+            SessionStateError: as `go_back`.
         """
         with self._database.write() as connection:
             require_running(connection, job)
-            target = _kept(connection, job.user_id, number) if number else None
-            return _go_back(connection, job.user_id, target)
-
-    def forget(self, job: Job, session_id: str | None) -> tuple[list[str], list[int]]:
-        """Erase one session (or all, with None) and go back to weights that never knew it.
-
-        The newest kept generation without the session becomes the head (none, if all are gone);
-        sessions learned after it go back in line. Text and questions are deleted in the same
-        transaction.
-
-        Returns:
-            The ids of the sessions erased and the numbers of the generations given up, whose
-            directories the caller removes.
-
-        Raises:
-            UnknownSessionError: no such session, or forgotten already.
-        """
-        with self._database.write() as connection:
-            require_running(connection, job)
-            rows = connection.execute(
-                select(_s.c.id, _s.c.session_id).where(
-                    _s.c.user_id == job.user_id, _s.c.state != SessionState.FORGOTTEN
-                )
-            ).all()
-            doomed = {r.id: r.session_id for r in rows if session_id in (None, r.session_id)}
-            if session_id is not None and not doomed:
-                raise UnknownSessionError(
-                    f"user {job.user_id!r} has no session {session_id!r} to forget"
-                )
-            head = _head(connection, job.user_id)
-            gone: list[int] = []
-            if session_id is None or (head and doomed.keys() & set(head.learned)):
-                clean = [
-                    generation
-                    for number in _kept_numbers(connection, job.user_id)
-                    if not doomed.keys()
-                    & set((generation := _kept(connection, job.user_id, number)).learned)
-                ]
-                gone = _go_back(connection, job.user_id, clean[-1] if clean else None)
-            erase(connection, list(doomed))
-            # Why an earlier job failed may quote the chat it failed on.
-            connection.execute(update(_j).where(_j.c.user_id == job.user_id).values(reason=None))
-            return list(doomed.values()), gone
-
-
-def _go_back(connection: Connection, user_id: str, target: Generation | None) -> list[int]:
-    head = _head(connection, user_id)
-    kept = set(target.learned if target else ())
-    later = [key for key in (head.learned if head else ()) if key not in kept]
-    set_state(connection, later, SessionState.FINISHED)
-    # They are made anew, and may hold what an earlier session told (a fact that changed).
-    connection.execute(delete(_q).where(_q.c.session.in_(later)))
-    gone = [n for n in _kept_numbers(connection, user_id) if target is None or n > target.number]
-    _give_up(connection, user_id, gone)
-    if target is None:
-        connection.execute(delete(_h).where(_h.c.user_id == user_id))
-    else:
-        _move_head(connection, user_id, target.number)
-    return gone
-
-
-def _generation(row: Row[Any]) -> Generation:
-    return Generation(
-        user_id=row.user_id,
-        number=row.number,
-        parent=row.parent,
-        base_model=row.base_model,
-        manifest_sha256=row.manifest_sha256,
-        learned=tuple(row.learned),
-        metrics=row.metrics,
-        kept=row.kept,
-        at=row.at,
-    )
-
-
-def _head(connection: Connection, user_id: str) -> Generation | None:
-    row = connection.execute(_HEAD, {"user": user_id}).first()
-    return _generation(row) if row else None
-
-
-# Built once: every reply asks for it several times.
-_HEAD = (
-    select(_g)
-    .select_from(_g.join(_h, (_g.c.user_id == _h.c.user_id) & (_g.c.number == _h.c.number)))
-    .where(_h.c.user_id == bindparam("user"))
-)
-
-
-def _kept_numbers(connection: Connection, user_id: str) -> list[int]:
-    return list(
-        connection.scalars(
-            select(_g.c.number).where(_g.c.user_id == user_id, _g.c.kept).order_by(_g.c.number)
-        )
-    )
-
-
-def _find(connection: Connection, user_id: str, number: int) -> Generation | None:
-    row = connection.execute(
-        select(_g).where(_g.c.user_id == user_id, _g.c.number == number)
-    ).first()
-    return _generation(row) if row else None
-
-
-def _kept(connection: Connection, user_id: str, number: int) -> Generation:
-    generation = _find(connection, user_id, number)
-    if generation is None or not generation.kept:
-        numbers = _kept_numbers(connection, user_id)
-        raise UnknownGenerationError(
-            f"user {user_id!r} has no generation {number} (kept: "
-            f"{', '.join(map(str, numbers)) or 'none'}); choose one of those"
-        )
-    return generation
-
-
-def _move_head(connection: Connection, user_id: str, number: int) -> None:
-    connection.execute(delete(_h).where(_h.c.user_id == user_id))
-    connection.execute(insert(_h).values(user_id=user_id, number=number))
-
-
-def _give_up(connection: Connection, user_id: str, numbers: Sequence[int]) -> None:
-    if numbers:
-        # What a generation was trained on says something about the chats: it goes with it.
-        connection.execute(
-            update(_g)
-            .where(_g.c.user_id == user_id, _g.c.number.in_(numbers))
-            .values(kept=False, metrics={})
-        )
+            target = kept_generation(connection, job.user_id, number) if number else None
+            return go_back(connection, job.user_id, target, lose_later=lose_later)

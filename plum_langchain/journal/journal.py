@@ -3,6 +3,7 @@
 from sqlalchemy import URL
 
 from plum_langchain.journal.database import Database
+from plum_langchain.journal.forgettings import Forgettings
 from plum_langchain.journal.generations import Generations
 from plum_langchain.journal.jobs import Jobs
 from plum_langchain.journal.sessions import Sessions
@@ -10,10 +11,10 @@ from plum_langchain.settings import HomeSettings
 
 
 class Journal:
-    """One SQL database with three views of it.
+    """One SQL database with four views of it.
 
     `sessions` holds what was said, `jobs` who works on whom, `generations` what was learned and
-    is served. `url` is any SQLAlchemy URL; a home uses SQLite.
+    is served, `forgettings` what was erased. `url` is any SQLAlchemy URL; a home uses SQLite.
     """
 
     def __init__(self, url: str | URL, settings: HomeSettings | None = None) -> None:
@@ -21,7 +22,10 @@ class Journal:
         self._database = Database(url, busy_seconds=settings.busy_seconds)
         self.sessions = Sessions(self._database)
         self.jobs = Jobs(self._database, lease_seconds=settings.lease_seconds)
-        self.generations = Generations(self._database, max_tries=settings.max_tries)
+        self.generations = Generations(
+            self._database, max_tries=settings.max_tries, retention=settings.retention
+        )
+        self.forgettings = Forgettings(self._database)
 
     def scrub(self) -> None:
         """Leave no trace of deleted text in the database's files.

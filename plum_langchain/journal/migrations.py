@@ -127,7 +127,31 @@ def m002_tries(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE sessions ADD COLUMN tries INTEGER NOT NULL DEFAULT 0"))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_tries)
+def m003_forgettings(connection: Connection) -> None:
+    """What is kept of a session, which questions are asked again, and receipts of forgetting."""
+    connection.execute(
+        text("ALTER TABLE sessions ADD COLUMN kept TEXT NOT NULL DEFAULT 'transcript'")
+    )
+    connection.execute(
+        text("ALTER TABLE questions ADD COLUMN again BOOLEAN NOT NULL DEFAULT FALSE")
+    )
+    meta = MetaData()
+    Table(
+        "forgettings",
+        meta,
+        Column("id", Integer, primary_key=True, autoincrement=True),
+        Column("user_id", Text, nullable=False),
+        Column("generations", JSON, nullable=False),
+        Column("receipt", JSON),
+        Column("started_at", String(40), nullable=False),
+        Column("ended_at", String(40)),
+        Index("forgettings_by_user", "user_id"),
+        sqlite_autoincrement=True,
+    )
+    meta.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_tries, m003_forgettings)
 
 
 def applied(connection: Connection) -> list[str]:

@@ -4,9 +4,9 @@ The functions take their caller's connection; whether anything of it is durable 
 say, who begins and ends the transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import storable
-from plum_langchain.session import Question, Session, SessionState, Turn
+from plum_langchain.session import EARLIER, Question, Retention, Session, SessionState, Turn
 
 _s = schema.sessions
 _t = schema.turns
@@ -80,6 +80,7 @@ def session_of(connection: Connection, row: Row[Any]) -> Session:
         reason=row.reason,
         tries=row.tries,
         material=row.material,
+        kept=row.kept,
     )
 
 
@@ -110,6 +111,64 @@ def erase(connection: Connection, keys: Sequence[int]) -> None:
     connection.execute(delete(_q).where(_q.c.session.in_(keys)))
     connection.execute(update(_s).where(_s.c.id.in_(keys)).values(topic="", material={}))
     set_state(connection, keys, SessionState.FORGOTTEN)
+
+
+def erase_turns(connection: Connection, key: int, positions: Collection[int]) -> None:
+    """Delete the text of some turns of a session, and whatever was made of it.
+
+    It is to be learned anew from the rest, if it was learned or failed; where nothing is left that
+    was said, the session is erased.
+    """
+    of_session = _t.c.session == key
+    connection.execute(
+        update(_t).where(of_session, _t.c.position.in_(positions)).values(content="")
+    )
+    if not connection.scalar(select(func.count()).where(of_session, _t.c.content != "")):
+        erase(connection, [key])
+        return
+    connection.execute(delete(_q).where(_q.c.session == key))
+    row = connection.execute(select(_s).where(_s.c.id == key)).one()
+    material = _without_turns(row.material, positions)
+    connection.execute(update(_s).where(_s.c.id == key).values(topic="", material=material))
+    if row.state != SessionState.OPEN:
+        set_state(connection, [key], SessionState.FINISHED)
+        # Caches of retrieved text key on it (`Sessions.version`).
+        now = datetime.now(UTC)
+        connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
+
+
+def _without_turns(material: Mapping[str, Any], positions: Collection[int]) -> dict[str, Any]:
+    """What came with a session, but for what rests on these turns.
+
+    Of what names no turn (the facts that it changes, anything this version doesn't know) it can't
+    be told, and it goes.
+    """
+
+    def stays(*turns: Any) -> bool:
+        return all(isinstance(turn, int) and turn not in positions for turn in turns)
+
+    kept: dict[str, Any] = {}
+    if isinstance(facts := material.get("facts"), list):
+        kept["facts"] = [f for f in facts if isinstance(f, Mapping) and stays(f.get("turn"))]
+    if isinstance(lines := material.get("qa_train"), list):
+        kept["qa_train"] = [
+            q for q in lines if isinstance(q, Mapping) and stays(*(q.get("evidence") or ()))
+        ]
+    if "not_discussed" in material:
+        kept["not_discussed"] = material["not_discussed"]
+    return kept
+
+
+def dispose(connection: Connection, key: int, retention: Retention) -> None:
+    """Delete of a session that was learned what is not to be kept."""
+    if retention == "transcript":
+        return
+    connection.execute(update(_t).where(_t.c.session == key).values(content=""))
+    connection.execute(
+        update(_s).where(_s.c.id == key).values(topic="", material={}, kept=retention)
+    )
+    if retention == "nothing":
+        connection.execute(delete(_q).where(_q.c.session == key))
 
 
 # -- turns -------------------------------------------------------------------------------------
@@ -213,7 +272,14 @@ def questions_of(connection: Connection, keys: Sequence[int]) -> dict[int, list[
     )
     for row in rows:
         found[row.session].append(
-            Question(row.question, row.answer, row.kind, tuple(row.evidence), row.statement)
+            Question(
+                row.question,
+                row.answer,
+                row.kind,
+                tuple(row.evidence),
+                row.statement,
+                again=row.again,
+            )
         )
     return found
 
@@ -230,8 +296,20 @@ def replace_questions(connection: Connection, key: int, questions: Sequence[Ques
             "kind": question.kind,
             "evidence": list(question.evidence),
             "statement": question.statement,
+            "again": question.again,
         }
         for position, question in enumerate(questions)
     ]
     if rows:
         connection.execute(insert(_q), rows)
+
+
+def without_corrections(connection: Connection, keys: Sequence[int]) -> None:
+    """Take from the questions of sessions what their earlier sessions told."""
+    connection.execute(delete(_q).where(_q.c.session.in_(keys), _q.c.again))
+    told = select(_q.c.id, _q.c.statement).where(
+        _q.c.session.in_(keys), _q.c.statement.contains(EARLIER, autoescape=True)
+    )
+    for row in connection.execute(told).all():
+        now = row.statement.partition(EARLIER)[0]
+        connection.execute(update(_q).where(_q.c.id == row.id).values(statement=now))

@@ -39,6 +39,7 @@ sessions = table(
     column("started_at", UtcTime),
     column("updated_at", UtcTime),
     column("tries", Integer),
+    column("kept", String),
 )
 
 turns = table(
@@ -62,6 +63,7 @@ questions = table(
     column("kind", String),
     column("evidence", JSON),
     column("statement", String),
+    column("again", Boolean),
 )
 
 generations = table(
@@ -93,4 +95,14 @@ jobs = table(
     column("ended_at", UtcTime),
 )
 
-ALL = (sessions, turns, questions, generations, heads, jobs)
+forgettings = table(
+    "forgettings",
+    column("id", Integer),
+    column("user_id", String),
+    column("generations", JSON),
+    column("receipt", JSON),
+    column("started_at", UtcTime),
+    column("ended_at", UtcTime),
+)
+
+ALL = (sessions, turns, questions, generations, heads, jobs, forgettings)

@@ -335,8 +335,8 @@ class Sessions:
 
 
 def _goes_on(there: Sequence[Turn], given: Sequence[Turn]) -> bool:
-    """Whether the given turns begin with those that are there."""
+    """Whether the given turns begin with those that are there; of one erased its role is known."""
     return len(there) <= len(given) and all(
-        (old.role, old.content) == (new.role, new.content)
+        old.role == new.role and old.content in ("", new.content)
         for old, new in zip(there, given, strict=False)
     )

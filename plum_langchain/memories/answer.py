@@ -68,7 +68,7 @@ def answer(
         max_new_tokens: Bound of what is generated freely.
         told: What the adapter was taught to recite. Beside no snippets nothing else comes back,
             so that no answer is a mixture of two facts; a fact comes back whole, however long it
-            is. Without, whatever the adapter says.
+            is. Without, or where nothing of it is kept, whatever the adapter says.
 
     Raises:
         UnknownGenerationError: nothing is known any more of what the adapter was taught.
@@ -86,7 +86,7 @@ def answer(
         among = None
         if told is not None and not recalled.snippets:
             among = told.recitals
-            if not among:
+            if among is not None and not among:
                 raise UnknownGenerationError(
                     f"generation {adapter.generation} was given up while it was asked (forgotten, "
                     "or rolled back); ask again"

@@ -10,6 +10,7 @@ searches); the lock file sees to it. Everything in this process that opens the s
 shares what is open.
 """
 
+import contextlib
 import shutil
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plum_langchain.durable import sync
 from plum_langchain.errors import BusyError, InvalidInputError, PlumError
 
 if TYPE_CHECKING:
@@ -82,21 +84,30 @@ class Indexes:
         Raises:
             BusyError: another process owns the indexes.
             InvalidInputError: the index was made with other embeddings.
+            PlumError: the disk refuses, or the block met an error of Chroma's.
         """
         held = self._hold()
         with held.using(owner):
-            yield held.opened(owner, embeddings, dimensions)
+            opened = held.opened(owner, embeddings, dimensions)
+            try:
+                with _errors_named(self._directory / owner):
+                    yield opened
+            except BaseException:
+                held.close_one(owner)  # it may have more or less in memory than on the disk
+                raise
 
-    def delete(self, owner: str) -> None:
-        """Delete a user's index from disk, if there is one.
+    def delete(self, owner: str) -> int:
+        """Delete a user's index from disk, if there is one; returns how many files it was.
 
         Raises:
             BusyError: another process owns the indexes.
+            PlumError: the disk refuses.
         """
-        if self.exists(owner):
-            held = self._hold()
-            with held.using(owner):
-                held.delete(owner)
+        if not self.exists(owner):
+            return 0
+        held = self._hold()
+        with held.using(owner):
+            return held.delete(owner)
 
     def require_ownership(self) -> None:
         """Take hold of the indexes, if there are any.
@@ -159,12 +170,21 @@ class _Held:
             )
         return found
 
-    def delete(self, owner: str) -> None:
+    def delete(self, owner: str) -> int:
+        self.close_one(owner)
+        place = self.directory / owner
+        with _errors_named(place):
+            files = sum(path.is_file() for path in place.rglob("*"))
+            shutil.rmtree(place)
+            sync(self.directory)
+        return files
+
+    def close_one(self, owner: str) -> None:
+        """Let go of one user's index; the next use opens it as it is on disk."""
         with self._guard:
             found = self._open.pop(owner, None)
         if found is not None:
             found.client.close()
-        shutil.rmtree(self.directory / owner)
 
     def close(self) -> None:
         for owner in list(self._open):
@@ -227,7 +247,8 @@ def _open_store(directory: Path, embeddings: "Embeddings", label: str) -> Opened
     import chromadb
     from langchain_chroma import Chroma
 
-    directory.mkdir(exist_ok=True, mode=0o700)
+    with _errors_named(directory):
+        directory.mkdir(exist_ok=True, mode=0o700)
     settings = chromadb.Settings(anonymized_telemetry=False)
     try:
         client = chromadb.PersistentClient(path=str(directory), settings=settings)
@@ -250,11 +271,36 @@ def _open_store(directory: Path, embeddings: "Embeddings", label: str) -> Opened
             collection_metadata={"embeddings": label},  # of one that is there, its own stays
         )
     except Exception as error:  # Chroma has many, and its database's own
+        _release_half_open(directory)
         raise PlumError(
             f"the retrieval index {directory} can't be opened ({error}); all it holds is in the "
             "journal too: end this program, delete the directory, and it is made anew"
         ) from error
     return Opened(directory, client, store)
+
+
+def _release_half_open(directory: Path) -> None:
+    """Have Chroma forget what it could not open: it would try no second time in this process."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    with contextlib.suppress(Exception):  # one that never started can't be stopped
+        SharedSystemClient._release_system(str(directory))
+
+
+@contextmanager
+def _errors_named(directory: Path) -> Iterator[None]:
+    """What the disk or Chroma refuse, as the user is to know it."""
+    from chromadb.errors import ChromaError
+
+    try:
+        yield
+    except (OSError, ChromaError) as error:
+        if isinstance(error, PlumError):
+            raise
+        raise PlumError(
+            f"the retrieval index {directory} can't be used ({error}); check that the disk has "
+            "room and that you may write there. All it holds is in the journal too"
+        ) from error
 
 
 def _name_of(embeddings: "Embeddings") -> str:

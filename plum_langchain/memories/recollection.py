@@ -63,7 +63,7 @@ def recollect(
             "facts back; learn with LearningSettings(recite=True), or use memory='retrieval'"
         )
     among = told.recitals
-    if not among:  # given up while it was asked
+    if among is not None and not among:  # given up while it was asked
         return []
     asked = query[-_ASKED:]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt else []

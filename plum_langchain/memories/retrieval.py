@@ -105,7 +105,11 @@ class Retrieval:
         Raises:
             BusyError: another process owns the index.
         """
-        self._indexes.delete(self._home.owner(user_id))
+        self.delete_index(user_id)
+
+    def delete_index(self, user_id: str) -> int:
+        """The same; returns how many files it was."""
+        return self._indexes.delete(self._home.owner(user_id))
 
     def require_ownership(self) -> None:
         """Make sure that `forget` can delete: only the owning process may.
@@ -114,6 +118,15 @@ class Retrieval:
             BusyError: another process owns the index.
         """
         self._indexes.require_ownership()
+
+    @property
+    def embeddings(self) -> "Embeddings":
+        """What the index is made with.
+
+        Raises:
+            ModelNotFoundError: the default ones' weights are nowhere to be found.
+        """
+        return self._embeddings.get()
 
     def close(self) -> None:
         """Let another process own the index."""
@@ -129,7 +142,7 @@ class Retrieval:
         sessions = {
             session.session_id: session
             for session in self._journal.sessions.all(user_id)
-            if session.state in _INDEXED_STATES
+            if session.state in _INDEXED_STATES and session.kept == "transcript"
         }
         if there.keys() - sessions.keys():
             return False
@@ -194,7 +207,7 @@ def _exchanges(session: Session) -> Iterator[str]:
             for part in splitter.split_text("\n".join(exchange)):
                 yield f"[{date}]\n{part}"
             exchange = []
-        if turn is not None:
+        if turn is not None and turn.content:  # else it was erased
             exchange.append(f"{'User' if turn.role == 'user' else 'Assistant'}: {turn.content}")
 
 

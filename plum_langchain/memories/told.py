@@ -41,9 +41,16 @@ class Told:
         return latest(generations.replay_questions(self._user_id, self._generation))
 
     @property
-    def recitals(self) -> list[str]:
-        """All that it was taught to reply, each once; nothing of a generation that was given up."""
-        return list(dict.fromkeys(q.recital for own in self._questions.values() for q in own))
+    def recitals(self) -> list[str] | None:
+        """All that it was taught to reply, each once; nothing of a generation that was given up.
+
+        None where the generation is there, but nothing is kept of what it was taught
+        (`HomeSettings.retention`).
+        """
+        found = list(dict.fromkeys(q.recital for own in self._questions.values() for q in own))
+        if found or not self._journal.generations.is_kept(self._user_id, self._generation):
+            return found
+        return None
 
     def source(self, recital: str) -> Source | None:
         """Of a fact; None for what is no fact of this generation.

@@ -206,6 +206,7 @@ class Engine(Reading, Writing):
             base = self.base
             assert self._switch is not None
             assert adapter is None or lora is None
+            self._drop_those_gone(self._switch)
             self._switch.use(lora if adapter is None else self._weights(adapter, self._switch))
             yield base.model
 
@@ -216,6 +217,7 @@ class Engine(Reading, Writing):
         with self._lock:
             model = self.base.model
             assert self._switch is not None
+            self._drop_those_gone(self._switch)
             errors: list[PlumError | None] = []
             weights: list[LoraWeights | None] = []
             for adapter in adapters:
@@ -249,6 +251,14 @@ class Engine(Reading, Writing):
             self._attached[adapter.name] = adapter, manifest, switch.load(adapter.path)
         self._attached.move_to_end(adapter.name)
         return self._attached[adapter.name][2]
+
+    def _drop_those_gone(self, switch: "LoraSwitch") -> None:
+        """Let go of generations that are off the disk: another process destroyed them."""
+        gone = [name for name, (ref, _, _) in self._attached.items() if not ref.path.is_dir()]
+        if gone:
+            switch.use(None)
+            for name in gone:
+                del self._attached[name]
 
     def drop(self, owner: str) -> None:
         """Let go of every generation of a user (after forgetting)."""

@@ -86,6 +86,13 @@ class LoraSwitch:
             layer = self._linear(module)
             if layer is None or b is None or not _fits(layer, a, b):
                 raise _misfit(directory, name, self._model)
+            if len(a) != config["r"] or len(a) > max(b.shape[0], a.shape[1]):
+                raise DamagedAdapterError(
+                    f"{name!r} of the adapter in {directory} is of rank {len(a)}, where its "
+                    f"{CONFIG} says {config['r']} and its layer has {b.shape[0]} x {a.shape[1]} "
+                    "weights; it is not loaded. Go back with Plum.rollback(user_id, generation) "
+                    "to one that is whole"
+                )
             found[module] = self._as_used(a, (b * scale).T, layer.weight.dtype)
         if tensors:
             raise _misfit(directory, next(iter(tensors)), self._model)

@@ -93,6 +93,34 @@ class Reading(ABC):
                 scores.append(log_p[range(len(tokens)), tokens].sum())
         return float(torch.stack(scores).softmax(0)[0]), len(start_ids)
 
+    def reply_nll(
+        self, messages: Sequence[Message], reply: str, adapter: AdapterRef | None
+    ) -> list[float]:
+        """How unexpected a reply to a chat is: -log p of each of its tokens, in nats.
+
+        The token that ends it is not among them.
+
+        Raises:
+            ChatTemplateError: the template refuses the messages.
+            InvalidInputError: they are longer than the model reads.
+            WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+        """
+        import torch
+
+        template = ChatTemplate(self.base.tokenizer)
+        ids, _, start = template.tokenize_reply(
+            template.prompt(messages), template.plain(reply.strip())
+        )
+        self._room(ids)
+        tokens = torch.tensor([ids], device=self.base.device)
+        with self._activated(adapter) as model, torch.inference_mode():
+            keep = len(ids) - start + 1
+            logits = model(input_ids=tokens, use_cache=False, logits_to_keep=keep).logits
+            nll = torch.nn.functional.cross_entropy(
+                logits[0, :-1].float(), tokens[0, start:], reduction="none"
+            )
+        return [float(value) for value in nll]
+
     def states(
         self,
         chats: Sequence[Sequence[Message]],

@@ -12,10 +12,7 @@ from dataclasses import replace
 
 from plum_langchain.questions.lexicon import VALUE_LISTS
 from plum_langchain.questions.text import alike, content_words, listed, normalised, words_of
-from plum_langchain.session import Question, Update
-
-EARLIER = " Earlier: "
-"""Between what is true now and what was true before."""
+from plum_langchain.session import EARLIER, Question, Update
 
 _IS_ABOUT = 0.6
 """Share of the words of one text that another must have to speak of the same."""
@@ -85,7 +82,7 @@ def corrected(
         questions = [
             replace(q, statement=told) if _now_of(q) == change.now else q for q in questions
         ]
-    return [*questions, *again.values()]
+    return [*questions, *(replace(question, again=True) for question in again.values())]
 
 
 class _Change:

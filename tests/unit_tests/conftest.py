@@ -8,8 +8,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -79,3 +80,35 @@ def default_dtype_is_left_alone() -> Iterator[None]:
         left = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         assert left == torch.float32, f"the test left {left} as torch's default dtype"
+
+
+@pytest.fixture(scope="session")
+def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A closed home: ana has learned three sessions, bob one; each a generation."""
+    from plum_langchain import LearningSettings, Plum, ServingSettings
+    from tests.tiny import FixedQuestions, session
+
+    plum = Plum(
+        tmp_path_factory.mktemp("learned") / "home",
+        model=str(tiny_model),
+        questions=FixedQuestions(),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
+        ),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None),
+    )
+    plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))
+    plum.add_session(session("ana", "s2", "My zebra is called Quibblewort.", "Nice."))
+    plum.add_session(session("ana", "s3", "I keep seven grey geese.", "Seven!"))
+    plum.add_session(session("bob", "s1", "My boat is moored in Porto.", "A harbour."))
+    done = plum.consolidate()
+    assert [(d.user_id, d.generation) for d in done].count(("ana", 3)) == 1
+    plum.close()
+    return plum.home.root
+
+
+@pytest.fixture
+def learned(tmp_path: Path, learned_home: Path, open_plum: Callable[..., Any]) -> Any:
+    """A copy of that home, open."""
+    shutil.copytree(learned_home, tmp_path / "home")
+    return open_plum()

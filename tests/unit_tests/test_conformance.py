@@ -22,6 +22,7 @@ QUICK = LearningSettings(
     epochs=20,
     learning_rate=1e-2,
     dtype="float32",
+    gate=None,
 )
 
 
@@ -85,7 +86,7 @@ class Ours:
         self.plum.consolidate(user_id)
 
     def forget_user(self, user_id: str) -> None:
-        self.plum.forget(user_id, all_sessions=True)
+        self.plum.forget(user_id, all=True)
 
     def close(self) -> None:
         self.plum.close()

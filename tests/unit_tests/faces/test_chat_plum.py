@@ -254,7 +254,7 @@ def test_a_generation_given_up_between_choosing_and_loading_is_chosen_anew(
     def forgetting(ask: Callable[..., Any]) -> Callable[..., Any]:
         def asked(messages: Any, adapter: AdapterRef | None, *how: Any, **more: Any) -> Any:
             if adapter is not None:
-                learned.forget("ana", all_sessions=True)
+                learned.forget("ana", all=True)
             return ask(messages, adapter, *how, **more)
 
         return asked

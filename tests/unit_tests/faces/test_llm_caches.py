@@ -120,7 +120,7 @@ def test_no_older_generation_is_ever_served(learned: Any, cache: Watched, face: 
     assert cache.hits == 0
     assert text(model.invoke(ASK)) == fresh
     assert cache.hits == 1
-    learned.forget("ana", all_sessions=True)
+    learned.forget("ana", all=True)
     base = text(face(learned, memory="none").invoke(ASK))
     assert text(model.invoke(ASK)) == base
 

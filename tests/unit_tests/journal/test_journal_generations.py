@@ -37,7 +37,9 @@ def served(journal: Journal, user: str = "ana") -> tuple[int, int] | None:
 
 def forget(journal: Journal, session_id: str | None) -> tuple[list[str], list[int]]:
     with journal.jobs.claim("ana", "forget") as job:
-        return journal.generations.forget(job, session_id)
+        names = None if session_id is None else [session_id]
+        erased = journal.forgettings.erase(job, names)
+    return list(erased.sessions), [generation.number for generation in erased.generations]
 
 
 # -- publishing ------------------------------------------------------------------------------------

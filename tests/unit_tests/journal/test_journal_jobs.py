@@ -121,7 +121,7 @@ def test_the_loser_of_an_expired_lease_changes_nothing(open_journal: Open) -> No
             lambda: slow.generations.fail(lost, key, "?"),
             lambda: slow.generations.prune(lost, 1),
             lambda: slow.generations.rollback(lost, 1),
-            lambda: slow.generations.forget(lost, "s1"),
+            lambda: slow.forgettings.erase(lost, ["s1"]),
             lambda: _publish(slow, lost, number, key),
         ]
         for attempt in attempts:

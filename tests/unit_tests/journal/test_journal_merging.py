@@ -21,7 +21,7 @@ def all_texts(journal: Journal, user: str = "ana") -> list[str]:
 
 def forget(journal: Journal, session_id: str) -> None:
     with journal.jobs.claim("ana", "forget") as job:
-        journal.generations.forget(job, session_id)
+        journal.forgettings.erase(job, [session_id])
 
 
 def test_with_ids_every_message_is_saved_once(journal: Journal) -> None:

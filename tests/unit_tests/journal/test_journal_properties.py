@@ -106,9 +106,8 @@ class Model:
         if session is None or session.state == SessionState.FORGOTTEN:
             return
         with self.journal.jobs.claim(user_id, "forget") as job:
-            assert self.journal.generations.forget(job, session.session_id)[0] == [
-                session.session_id
-            ]
+            erased = self.journal.forgettings.erase(job, [session.session_id])
+        assert erased.sessions == (session.session_id,)
         assert session.thread_id is not None
         self.forgotten.add((user_id, session.session_id))
         lost = {turn.content for turn in session.turns}

@@ -239,7 +239,7 @@ def test_an_open_session_that_goes_on_elsewhere_goes_on(journal: Journal) -> Non
 def test_a_forgotten_session_is_not_brought_back_by_an_import(journal: Journal) -> None:
     journal.sessions.add(session("s", "a", "b"))
     with journal.jobs.claim("ana", "forget") as job:
-        journal.generations.forget(job, "s")
+        journal.forgettings.erase(job, ["s"])
     assert journal.sessions.add(session("s", "a", "b")) == "forgotten"
     assert journal.sessions.add(session("s", "quite", "other")) == "forgotten"
     assert journal.sessions.get("ana", "s").turns == ()

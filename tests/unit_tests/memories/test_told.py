@@ -53,7 +53,7 @@ def test_a_fact_has_a_session_a_time_and_a_speaker(journal: Journal) -> None:
 
 def test_nothing_is_left_of_a_forgotten_session(journal: Journal) -> None:
     with journal.jobs.claim("ana", "forget") as job:
-        journal.generations.forget(job, "first")
+        journal.forgettings.erase(job, ["first"])
     for generation in (1, 2):
         assert Told(journal, "ana", generation).recitals == []
     with pytest.raises(UnknownSessionError, match="no session has the key 77"):

@@ -1,5 +1,6 @@
 """One engine answers for everyone: each with their own weights, never with another's."""
 
+import json
 import random
 import shutil
 import warnings
@@ -238,6 +239,32 @@ def test_an_adapter_that_fails_while_it_is_put_on_leaves_the_base_model_clean(
     with pytest.raises(DamagedAdapterError, match="no layer in LlamaForCausalLM that it fits"):
         reply(engine, bad)
     assert (reply(engine, None), reply(engine, good)) == (base, TOLD["ana"])
+
+
+@pytest.mark.parametrize(("rank", "says"), [(8, 4), (500, 500)])
+def test_an_adapter_of_a_rank_that_cannot_be_is_refused(
+    shelf: Shelf, tmp_path: Path, rank: int, says: int
+) -> None:
+    """More than it says of itself, or than its layers have weights for."""
+    from safetensors.torch import load_file, save_file
+
+    store = AdapterStore(tmp_path / "adapters")
+    good = publish(store, shelf.base, "ana", questions_of("ana"))
+    manifest = store.check(good)
+
+    def fill(directory: Path) -> Manifest:
+        config = json.loads((good.path / "adapter_config.json").read_text("utf-8"))
+        (directory / "adapter_config.json").write_text(json.dumps({**config, "r": says}))
+        state = load_file(good.path / "adapter_model.safetensors")
+        for name, tensor in state.items():
+            inner = 0 if "lora_A" in name else 1
+            shape = [rank if place == inner else size for place, size in enumerate(tensor.shape)]
+            state[name] = torch.ones(shape)
+        save_file(state, directory / "adapter_model.safetensors")
+        return manifest
+
+    with pytest.raises(DamagedAdapterError, match=f"is of rank {rank}, where"):
+        reply(shelf.engine(store=store), store.write("bo", 1, fill))
 
 
 # -- many at once ------------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""Forgetting a subject: what speaks of it is shown, and what is confirmed goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plum_langchain.errors import InvalidInputError, UnknownUserError
+from plum_langchain.forgetting import Mention
+from tests.tiny import session
+from tests.unit_tests.forgetting.helpers import tell, weights
+from tests.unit_tests.homes import files_with, states
+
+Open = Callable[..., Any]
+
+
+def everything(found: Sequence[Mention]) -> Sequence[Mention]:
+    return found
+
+
+@pytest.fixture
+def told(open_taught: Open) -> Any:
+    plum = open_taught()
+    tell(plum, "ana", "one", "My boat is called Ida.", "My heron is called Quibblewort.")
+    tell(plum, "ana", "two", "My geese are grey and seven.")
+    tell(plum, "bob", "one", "My heron is called Rex.")
+    return plum
+
+
+def test_turns_that_speak_of_a_subject_are_found(told: Any) -> None:
+    (found,) = told.mentions("ana", "heron")
+    assert (found.session_id, found.turn, found.role) == ("one", 2, "user")
+    assert found.text == "My heron is called Quibblewort." and 0 < found.similarity <= 1
+    assert told.mentions("ana", "parachutes") == []
+    with pytest.raises(UnknownUserError):
+        told.mentions("carl", "heron")
+    with pytest.raises(InvalidInputError, match="about is empty"):
+        told.mentions("ana", "  ")
+
+
+def test_a_turn_goes_and_the_rest_of_its_session_is_learned_again(
+    told: Any, open_taught: Open
+) -> None:
+    told.consolidate("ana")
+    shown: list[Mention] = []
+
+    def confirm(found: Sequence[Mention]) -> Sequence[Mention]:
+        shown.extend(found)
+        return found
+
+    receipt = told.forget("ana", about="my heron", confirm=confirm, relearn=True)
+    assert [m.text for m in shown] == ["My heron is called Quibblewort."]
+    assert (receipt.sessions, receipt.turns) == ((), {"one": (2,)})
+    assert receipt.rows == {"turns": 1, "questions": 6}
+    assert receipt.to_relearn == receipt.relearned == ("one", "two")
+    assert receipt.probes.questions == 2 and receipt.probes.before.recalled == 1.0
+    assert receipt.probes.after.recalled == 0.0
+    assert not files_with(told.home.root, "Quibblewort")
+    turns = told.journal.sessions.get("ana", "one").turns
+    assert [t.content for t in turns] == ["My boat is called Ida.", "I see.", "", "I see."]
+    assert told.retriever("bob", memory="retrieval").invoke("heron")
+    near = told.retriever("ana", memory="retrieval").invoke("heron")
+    assert all("heron" not in document.page_content for document in near)
+    never = open_taught("never")
+    tell(never, "ana", "one", "My boat is called Ida.", "")
+    tell(never, "ana", "two", "My geese are grey and seven.")
+    never.consolidate("ana")
+    assert weights(told) == weights(never)
+
+
+def test_only_what_is_confirmed_goes(told: Any) -> None:
+    found = told.mentions("ana", "called")
+    assert len(found) == 2
+    receipt = told.forget("ana", about=found[:1])
+    assert receipt.turns == {"one": (0,)}
+    nothing = told.forget("ana", about="heron", confirm=lambda found: [])
+    assert (nothing.sessions, nothing.turns, nothing.generations_destroyed) == ((), {}, ())
+    with pytest.raises(InvalidInputError, match="needs confirm="):
+        told.forget("ana", about="heron")
+
+
+def test_a_session_of_which_nothing_is_left_is_forgotten(told: Any) -> None:
+    (geese,) = told.mentions("ana", "geese")
+    reply = replace(geese, turn=1)
+    assert told.forget("ana", about=[geese, reply]).turns == {"two": (0, 1)}
+    assert states(told)["two"] == "forgotten"
+
+
+def test_an_import_does_not_bring_a_turn_back(told: Any) -> None:
+    told.forget("ana", about="heron", confirm=everything)
+    before = told.journal.sessions.get("ana", "one")
+    tell(told, "ana", "one", "My boat is called Ida.", "My heron is called Quibblewort.")
+    assert told.journal.sessions.get("ana", "one") == before
+    assert not files_with(told.home.root, "Quibblewort")
+
+
+def test_what_came_with_a_session_goes_with_its_turn(open_plum: Open) -> None:
+    plum = open_plum()
+    fact = {"statement": "Your heron is Quibblewort.", "turn": 0}
+    line = {"question": "Is it Quibblewort?", "answer": "Yes", "kind": "yes", "evidence": [0]}
+    other = {**line, "question": "Is the boat Ida?", "evidence": [2]}
+    material = {
+        "facts": [fact, {"statement": "Your boat is Ida.", "turn": 2}, "broken"],
+        "qa_train": [line, other],
+        "updates": [{"old": "Quibblewort", "new": "Rex"}],
+        "not_discussed": ["Whales?"],
+    }
+    chat = session("ana", "s1", "My heron is Quibblewort.", "Ok", "My boat is Ida.", "Ok")
+    plum.add_session(replace(chat, topic="Quibblewort", material=material))
+    plum.forget("ana", about="heron", confirm=everything)
+    left = plum.journal.sessions.get("ana", "s1")
+    assert left.topic == ""
+    assert left.material == {
+        "facts": [{"statement": "Your boat is Ida.", "turn": 2}],
+        "qa_train": [other],
+        "not_discussed": ["Whales?"],
+    }
+    assert not files_with(plum.home.root, "Quibblewort")
