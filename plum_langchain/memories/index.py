@@ -290,17 +290,22 @@ def _release_half_open(directory: Path) -> None:
 @contextmanager
 def _errors_named(directory: Path) -> Iterator[None]:
     """What the disk or Chroma refuse, as the user is to know it."""
-    from chromadb.errors import ChromaError
-
     try:
         yield
-    except (OSError, ChromaError) as error:
+    except _refusals() as error:
         if isinstance(error, PlumError):
             raise
         raise PlumError(
             f"the retrieval index {directory} can't be used ({error}); check that the disk has "
             "room and that you may write there. All it holds is in the journal too"
         ) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Asked for only when something was raised: importing Chroma takes seconds."""
+    from chromadb.errors import ChromaError
+
+    return OSError, ChromaError
 
 
 def _name_of(embeddings: "Embeddings") -> str:
