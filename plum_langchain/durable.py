@@ -1,6 +1,8 @@
 """What is written survives a power cut."""
 
+import contextlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -15,3 +17,25 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create(path: Path, content: bytes) -> None:
+    """Create a file of mode 0600, durably, unless it is there.
+
+    Written aside and linked into place: two processes that create it at once agree on one file,
+    and no one ever reads half of it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    aside = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink()
+    sync(path.parent)

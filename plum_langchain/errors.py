@@ -77,6 +77,16 @@ class DamagedAdapterError(PlumError):
     exit_code = 65
 
 
+class EncryptionError(PlumError):
+    """An encrypted home, or something in it, can't be read with the keys at hand."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class MissingKeyError(EncryptionError):
+    """A key is not where the keys are: it was destroyed, or these are another home's."""
+
+
 class CacheError(PlumError):
     """What was worked out once for a base model can't be read from the cache, or kept in it."""
 
@@ -151,6 +161,7 @@ def loggable(error: BaseException) -> str:
         BusyError,
         CacheError,
         DamagedAdapterError,
+        EncryptionError,
         InvalidInputError,
         ModelNotFoundError,
         WrongBaseModelError,

@@ -7,7 +7,6 @@ home/                mode 0700
   retrieval/         the Chroma baseline's index
 """
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from plum_langchain.durable import sync
+from plum_langchain.durable import create
 from plum_langchain.errors import PlumError
 from plum_langchain.session import check_id
 
@@ -40,7 +39,7 @@ class Home:
             journal = self.root / "journal.db"
             self._key = self._read_key(journal)
             if not journal.exists():
-                self._create(journal, b"")  # SQLite takes an empty file for a new database
+                create(journal, b"")  # SQLite takes an empty file for a new database
         # RuntimeError: no such user in ~user; ValueError: a NUL in the path.
         except (OSError, RuntimeError, ValueError) as error:
             raise PlumError(
@@ -68,28 +67,10 @@ class Home:
                     f"{path} is missing, and without it the adapters in {self.root} can't be told "
                     "apart; restore it from a backup, or import the chats into a new home"
                 )
-            self._create(path, secrets.token_bytes(_KEY_BYTES))
+            create(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise PlumError(
                 f"{path} has {len(key)} bytes instead of {_KEY_BYTES}; restore it from a backup"
             )
         return key
-
-    def _create(self, path: Path, content: bytes) -> None:
-        """Create a file of mode 0600, durably, unless it is there.
-
-        Written aside and linked into place: two processes that open a new home at once agree on
-        one file, and no one ever reads half of it.
-        """
-        aside = self.root / f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, path)
-        finally:
-            aside.unlink()
-        sync(self.root)

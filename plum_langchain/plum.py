@@ -9,6 +9,7 @@ from plum_langchain.adapters import AdapterStore
 from plum_langchain.asking import Asking
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.progress import ProgressCallback
+from plum_langchain.encryption.keys import KeyStore, open_keys
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter
 from plum_langchain.going_back import GoingBack
@@ -66,6 +67,9 @@ class Plum(Asking, GoingBack):
         question_settings: What to ask about.
         serving: Device, dtype, how many adapters are kept loaded.
         settings: Idle time, leases, how often a session is tried, how many generations are kept.
+        keys: Encrypt what is kept, with the users' keys in this directory, or in a `KeyStore`; by
+            default `$PLUM_KEYS`, else nothing is encrypted. Decided when a home is new
+            (SECURITY.md).
         progress: Told in a sentence when something takes long (a model being converted).
 
     Instantiate:
@@ -99,6 +103,7 @@ class Plum(Asking, GoingBack):
 
     Raises:
         PlumError: the directory or its journal can't be used.
+        EncryptionError: the home is encrypted with other keys, or isn't and holds chats.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class Plum(Asking, GoingBack):
         question_settings: QuestionSettings | None = None,
         serving: ServingSettings | None = None,
         settings: HomeSettings | None = None,
+        keys: str | os.PathLike[str] | KeyStore | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or HomeSettings()
@@ -119,7 +125,8 @@ class Plum(Asking, GoingBack):
         self.serving = serving or ServingSettings()
         self.question_settings = question_settings or QuestionSettings()
         self.home = Home(home or os.environ.get("PLUM_HOME") or "~/.plum")
-        self.journal = Journal(self.home.journal_url, self.settings)
+        opened = open_keys(keys or os.environ.get("PLUM_KEYS"), self.home.root, self.home.owner)
+        self.journal = Journal(self.home.journal_url, self.settings, keys=opened)
         self.adapters = AdapterStore(self.home.adapters)
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""

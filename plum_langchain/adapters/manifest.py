@@ -26,6 +26,7 @@ class Manifest:
 
     `files` maps each file's name to its SHA-256; `session_keys` are the journal's keys of all
     sessions learned so far (no ids and no text: a manifest may travel with its adapter).
+    `encryption` says how the weights are sealed; the hashes are of the bytes as they are stored.
     """
 
     generation: int
@@ -38,10 +39,14 @@ class Manifest:
     created: str
     files: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    encryption: str | None = None
 
     def to_json(self) -> str:
         """Readable, with sorted keys, so that equal manifests are equal bytes."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        record = asdict(self)
+        if self.encryption is None:
+            del record["encryption"]
+        return json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def sha256_file(path: Path) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plum_langchain.adapters.manifest import (
@@ -25,6 +25,7 @@ from plum_langchain.adapters.manifest import (
     sha256_file,
 )
 from plum_langchain.durable import sync
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import DamagedAdapterError, LeaseLostError, PlumError
 
 _TEMPORARY = ".writing-"
@@ -38,6 +39,7 @@ class AdapterRef:
     generation: int
     path: Path
     manifest_sha256: str
+    seal: Seal | None = field(default=None, repr=False, compare=False)  # None: not encrypted
 
     @property
     def name(self) -> str:
@@ -51,9 +53,11 @@ class AdapterStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def ref(self, owner: str, generation: int, manifest_sha256: str) -> AdapterRef:
+    def ref(
+        self, owner: str, generation: int, manifest_sha256: str, seal: Seal | None = None
+    ) -> AdapterRef:
         """The reference of a generation the journal knows; nothing is read yet."""
-        return AdapterRef(owner, generation, self._place(owner, generation), manifest_sha256)
+        return AdapterRef(owner, generation, self._place(owner, generation), manifest_sha256, seal)
 
     def write(self, owner: str, generation: int, fill: Callable[[Path], Manifest]) -> AdapterRef:
         """Write a generation durably.
@@ -126,7 +130,17 @@ class AdapterStore:
             inside = False
         if not inside:
             raise DamagedAdapterError(f"{ref.path} leads out of {self.root}; it is not loaded")
-        return read_manifest(ref.path, ref.manifest_sha256)
+        manifest = read_manifest(ref.path, ref.manifest_sha256)
+        if (manifest.encryption is None) != (ref.seal is None):
+            kept = (
+                f"encrypted with {manifest.encryption}" if manifest.encryption else "in the clear"
+            )
+            has = "a key" if ref.seal else "no key"
+            raise DamagedAdapterError(
+                f"the weights in {ref.path} are {kept}, but the journal has {has} for them; one of "
+                "the two was changed. Restore the home from a backup"
+            )
+        return manifest
 
     def remove(self, owner: str, generations: Iterable[int]) -> int:
         """Delete generations from disk; returns how many were there.

@@ -26,11 +26,13 @@ from plum_langchain.consolidation.prepare import (
     make_questions,
 )
 from plum_langchain.consolidation.progress import Consolidated, Progress, ProgressCallback
+from plum_langchain.encryption.box import ALGORITHM
 from plum_langchain.errors import (
     BusyError,
     ChatTemplateError,
     DamagedAdapterError,
     DivergedError,
+    EncryptionError,
     GateError,
     InvalidInputError,
     LeaseLostError,
@@ -283,6 +285,7 @@ class Consolidator:
     ) -> tuple[AdapterRef, Manifest]:
         user_id, owner = session.user_id, self._home.owner(session.user_id)
         number = self._journal.generations.next_number(user_id)
+        seal = self._journal.generations.seal(user_id, number)
         kept: list[Manifest] = []
 
         def fill(directory: Path) -> Manifest:
@@ -302,6 +305,8 @@ class Consolidator:
                 ),
                 everyday=base.everyday,
                 parent=parent.path if parent else None,
+                seal=seal,
+                parent_seal=parent.seal if parent else None,
                 progress=lambda step: progress(
                     Progress(user_id, session.session_id, "learning", step, len(questions))
                 ),
@@ -320,6 +325,7 @@ class Consolidator:
                     "left_out": dict(left_out),
                 },
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                encryption=ALGORITHM if seal else None,
             )
             kept.append(manifest)
             return manifest
@@ -338,7 +344,8 @@ class Consolidator:
         head = self._journal.generations.head(user_id)
         if head is None:
             return None
-        ref = self._store.ref(self._home.owner(user_id), head.number, head.manifest_sha256)
+        owner = self._home.owner(user_id)
+        ref = self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
         manifest = self._store.check(ref)
         base = self._resolve()
         if manifest.base_fingerprint != base.fingerprint:
@@ -359,6 +366,7 @@ _NO_TRY = (
     BusyError,
     ChatTemplateError,
     DamagedAdapterError,
+    EncryptionError,
     LeaseLostError,
     ModelNotFoundError,
     StoppedError,

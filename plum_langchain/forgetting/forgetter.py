@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.errors import BusyError, PlumError, loggable
+from plum_langchain.errors import BusyError, MissingKeyError, PlumError, loggable
 from plum_langchain.forgetting.echoes import find_echoes
 from plum_langchain.forgetting.mentions import Mention
 from plum_langchain.forgetting.probes import ask, choose_probes
@@ -136,11 +136,12 @@ class Forgetter:
             sessions.get(user_id, name)  # a mistyped name must not stop anybody's work
         self._retrieval.require_ownership()
         with self._journal.jobs.claim(user_id, "forget", patience=_PATIENCE) as job:
-            learned = {s.session_id for s in sessions.all(user_id, SessionState.LEARNED)}
+            learned = self._learned(user_id, doomed)
             told = self._told(user_id, doomed)
             doomed = doomed.with_turns(find_echoes(told.said, self._later(user_id, doomed)))
             probes, no_probes = self._probe_before(user_id, doomed, told) if probe else (None, _OFF)
             erased, removed = self._erase(job, doomed, lose_later)
+            destroyed = self._journal.destroy_key(erased.retired_key)
             # Read under the lease: right after it, a scheduled round may learn them again.
             waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
             head = self._journal.generations.head(user_id)
@@ -157,6 +158,7 @@ class Forgetter:
                 generations_destroyed=tuple(g.number for g in erased.generations),
                 manifests={g.number: g.manifest_sha256 for g in erased.generations},
                 files_removed=removed,
+                key_destroyed=destroyed,
                 serving=head.number if head else None,
                 serving_manifest=head.manifest_sha256 if head else None,
                 to_relearn=tuple(name for name in waiting if name in learned),
@@ -183,6 +185,7 @@ class Forgetter:
                 with self._journal.jobs.claim(cut.user_id, "forget"):
                     self._retrieval.forget(cut.user_id)
                     self._destroy(cut.user_id, cut.generations)
+                    self._journal.destroy_key(cut.retired_key)
                     self._journal.scrub()
                     self._journal.forgettings.end(cut.key, None)
             except BusyError as error:
@@ -260,12 +263,18 @@ class Forgetter:
     # -- proving -------------------------------------------------------------------------------
 
     def _told(self, user_id: str, doomed: Doomed) -> _Told:
-        """What is about to be erased."""
+        """What is about to be erased; of one whose key is lost nothing can be told."""
         texts: list[str] = []
         said: list[str] = []
         probes: list[Question] = []
         parts = doomed.turns or {}
-        for session in self._journal.sessions.all(user_id):
+        try:
+            sessions = self._journal.sessions.all(user_id)
+        except MissingKeyError:
+            if doomed.sessions is not None:
+                raise
+            sessions = []
+        for session in sessions:
             name = session.session_id
             whole = doomed.has(name)
             if session.state == SessionState.FORGOTTEN or not (whole or name in parts):
@@ -285,8 +294,17 @@ class Forgetter:
             probes += questions
         return _Told(tuple(texts), tuple(said), tuple(choose_probes(probes)))
 
+    def _learned(self, user_id: str, doomed: Doomed) -> set[str]:
+        """The sessions in the weights, some of which may be learned again."""
+        if doomed.sessions is None:
+            return set()
+        learned = self._journal.sessions.all(user_id, SessionState.LEARNED)
+        return {session.session_id for session in learned}
+
     def _later(self, user_id: str, doomed: Doomed) -> list[Session]:
         """The sessions that began after the first of the doomed, and don't go whole."""
+        if doomed.sessions is None:
+            return []
         there = [
             session
             for session in self._journal.sessions.all(user_id)
@@ -294,7 +312,7 @@ class Forgetter:
         ]
         named = set(doomed.named())
         first = next((i for i, session in enumerate(there) if session.session_id in named), None)
-        if doomed.sessions is None or first is None:
+        if first is None:
             return []
         return [session for session in there[first:] if not doomed.has(session.session_id)]
 
@@ -303,6 +321,8 @@ class Forgetter:
     ) -> tuple[Probes | None, str | None]:
         head = self._journal.generations.head(user_id)
         known = set(head.learned) if head else set()
+        if known and doomed.sessions is None and not told.probes:
+            return None, "no question that asks for it is kept"
         names = [self._journal.sessions.by_key(key).session_id for key in known]
         if not set(names) & set(names if doomed.sessions is None else doomed.named()):
             return None, "it was in no weights"
@@ -319,7 +339,7 @@ class Forgetter:
             recite = True
             if head is not None:
                 owner = self._home.owner(user_id)
-                adapter = self._store.ref(owner, head.number, head.manifest_sha256)
+                adapter = self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
                 recite = bool(self._engine.manifest(adapter).settings.get("recite"))
             system = self._system_prompt
             return ask(self._engine, adapter, probes, recite=recite, system_prompt=system), None

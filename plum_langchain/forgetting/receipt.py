@@ -50,6 +50,8 @@ class Forgotten:
             names the hashes of its weights.
         files_removed: Off the disk, of weights and of the retrieval index; their directories are
             synced.
+        key_destroyed: Whether the key is that opens what earlier copies of the home hold of the
+            user; it never is where the home isn't encrypted.
         serving: The generation that is served now; None for the base model.
         serving_manifest: The hash of its manifest.
         to_relearn: Sessions that went with the destroyed weights, and are in line again.
@@ -69,6 +71,7 @@ class Forgotten:
     generations_destroyed: tuple[int, ...] = ()
     manifests: Mapping[int, str] = field(default_factory=dict)
     files_removed: int = 0
+    key_destroyed: bool = False
     serving: int | None = None
     serving_manifest: str | None = None
     to_relearn: tuple[str, ...] = ()

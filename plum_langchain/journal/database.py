@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from plum_langchain.encryption.keys import Keys
 from plum_langchain.errors import BusyError, InvalidInputError, PlumError
 from plum_langchain.journal.migrations import MIGRATIONS, applied, migrate
+from plum_langchain.journal.proof import check_keys, encrypt, proof_of
 
 
 def storable(text: str) -> str:
@@ -35,18 +37,23 @@ class Database:
         url: Any SQLAlchemy URL. For a file prefer `URL.create("sqlite", database=path)`: in a URL
             written by hand a path's "?" and "%" mean something else.
         busy_seconds: How long SQLite waits for another writer.
+        keys: What text is sealed with; None for a plain journal.
 
     Raises:
+        EncryptionError: it is encrypted with other keys, or isn't and holds chats.
         MigrationError: a newer version wrote it.
         BusyError: another process holds it for longer than `busy_seconds`.
         PlumError: it can't be opened, or is no database.
     """
 
-    def __init__(self, url: str | URL, *, busy_seconds: float) -> None:
+    def __init__(self, url: str | URL, *, busy_seconds: float, keys: Keys | None = None) -> None:
         self._busy_seconds = busy_seconds
         self._engine = create_engine(
-            url, json_serializer=lambda value: storable(json.dumps(value, ensure_ascii=False))
+            url,
+            json_serializer=lambda value: storable(json.dumps(value, ensure_ascii=False)),
+            execution_options={"plum_keys": keys},  # `sealing.keys_of`
         )
+        self.encrypted = keys is not None
         self.url = self._engine.url.render_as_string(hide_password=True)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", self._configure_sqlite)
@@ -57,9 +64,19 @@ class Database:
             if done != [migration.__name__ for migration in MIGRATIONS]:
                 with self.write() as connection:
                     migrate(connection)
+            self._check_keys(keys)
         except BaseException:
             self.close()
             raise
+
+    def _check_keys(self, keys: Keys | None) -> None:
+        with self.read() as connection:
+            proof = proof_of(connection)
+        if not check_keys(proof, keys, self.url) and keys is not None:
+            with self.write() as connection:
+                # Asked again: another process may have opened it first.
+                if not check_keys(proof_of(connection), keys, self.url):
+                    encrypt(connection, keys, self.url)
 
     def _configure_sqlite(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we send BEGIN ourselves, see _begin_sqlite

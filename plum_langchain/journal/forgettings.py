@@ -22,6 +22,7 @@ from plum_langchain.journal.generation_rows import (
     kept_numbers,
 )
 from plum_langchain.journal.jobs import Job, require_running
+from plum_langchain.journal.rotation import rotate
 from plum_langchain.journal.rows import erase, erase_turns
 from plum_langchain.session import SessionState
 
@@ -42,6 +43,8 @@ class Erased:
         turns: Of others, the positions of the turns that were erased.
         rows: How many turns and questions were erased, by table.
         generations: Those given up, whose directories the caller removes.
+        retired_key: The key that opens copies of what was erased, which the caller destroys; None
+            where nothing is encrypted.
     """
 
     key: int
@@ -49,6 +52,7 @@ class Erased:
     turns: Mapping[str, tuple[int, ...]]
     rows: Mapping[str, int]
     generations: tuple[Generation, ...]
+    retired_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Unfinished:
     key: int
     user_id: str
     generations: tuple[int, ...]
+    retired_key: str | None = None
 
 
 class Forgettings:
@@ -78,7 +83,7 @@ class Forgettings:
 
         The newest kept generation without any of them becomes the head (none, if all are gone);
         sessions learned after it go back in line. Text and questions are deleted in the same
-        transaction.
+        transaction; where text is encrypted, what is left is sealed with another key.
 
         Args:
             job: The lease on the user.
@@ -124,25 +129,27 @@ class Forgettings:
                 erase_turns(connection, there[name], positions)
             # Why an earlier job failed may quote the chat it failed on.
             connection.execute(update(_j).where(_j.c.user_id == job.user_id).values(reason=None))
+            retired = rotate(connection, job.user_id)
             key = connection.execute(
                 insert(_f)
                 .values(
                     user_id=job.user_id,
                     generations=[generation.number for generation in given_up],
                     started_at=datetime.now(UTC),
+                    retired_key=retired,
                 )
                 .returning(_f.c.id)
             ).scalar_one()
-            return Erased(key, tuple(whole), parts, rows, tuple(given_up))
+            return Erased(key, tuple(whole), parts, rows, tuple(given_up), retired)
 
     def unfinished(self, user_id: str | None = None) -> list[Unfinished]:
-        """Those whose weights may still be on the disk, oldest first."""
+        """Those whose weights or key may still be there, oldest first."""
         query = select(_f).where(_f.c.ended_at.is_(None)).order_by(_f.c.id)
         if user_id is not None:
             query = query.where(_f.c.user_id == user_id)
         with self._database.read() as connection:
             return [
-                Unfinished(row.id, row.user_id, tuple(row.generations))
+                Unfinished(row.id, row.user_id, tuple(row.generations), row.retired_key)
                 for row in connection.execute(query)
             ]
 
@@ -162,7 +169,12 @@ class Forgettings:
             return [_receipt(row) for row in connection.execute(query)]
 
     def is_still_said(self, text: str) -> bool:
-        """Whether any chat or question that is kept, of whichever user, has this text in it."""
+        """Whether any chat or question that is kept, of whichever user, has this text in it.
+
+        In an encrypted journal none has: there, text in the clear is a trace, whoever's it is.
+        """
+        if self._database.encrypted:
+            return False
         told: list[ColumnElement[bool]] = [
             column.contains(text, autoescape=True)
             for column in (_q.c.question, _q.c.answer, _q.c.statement)

@@ -4,15 +4,17 @@ As in `rows.py` the functions take their caller's connection.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import SessionStateError, UnknownGenerationError
 from plum_langchain.journal import schema
 from plum_langchain.journal.rows import erase, set_state, without_corrections
+from plum_langchain.journal.sealing import seal_of
 from plum_langchain.session import SessionState
 
 _g = schema.generations
@@ -26,6 +28,7 @@ class Generation:
     """One published state of a user's adapter.
 
     `learned` are the journal keys of all sessions in its weights, in the order they were learned.
+    `seal` opens its weights, where those are encrypted.
     """
 
     user_id: str
@@ -37,9 +40,10 @@ class Generation:
     metrics: Mapping[str, Any]
     kept: bool
     at: datetime
+    seal: Seal | None = field(default=None, repr=False, compare=False)
 
 
-def generation_of(row: Row[Any]) -> Generation:
+def generation_of(connection: Connection, row: Row[Any]) -> Generation:
     """A row as the noun."""
     return Generation(
         user_id=row.user_id,
@@ -51,13 +55,14 @@ def generation_of(row: Row[Any]) -> Generation:
         metrics=row.metrics,
         kept=row.kept,
         at=row.at,
+        seal=seal_of(connection, row.user_id, row.number, row.data_key),
     )
 
 
 def head_of(connection: Connection, user_id: str) -> Generation | None:
     """The generation that is served for the user; None before the first."""
     row = connection.execute(_HEAD, {"user": user_id}).first()
-    return generation_of(row) if row else None
+    return generation_of(connection, row) if row else None
 
 
 # Built once: every reply asks for it several times.
@@ -82,7 +87,7 @@ def find_generation(connection: Connection, user_id: str, number: int) -> Genera
     row = connection.execute(
         select(_g).where(_g.c.user_id == user_id, _g.c.number == number)
     ).first()
-    return generation_of(row) if row else None
+    return generation_of(connection, row) if row else None
 
 
 def kept_generation(connection: Connection, user_id: str, number: int) -> Generation:
@@ -114,7 +119,7 @@ def give_up(connection: Connection, user_id: str, numbers: Sequence[int]) -> Non
         connection.execute(
             update(_g)
             .where(_g.c.user_id == user_id, _g.c.number.in_(numbers))
-            .values(kept=False, metrics={})
+            .values(kept=False, metrics={}, data_key=None)
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import InvalidInputError, SessionStateError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
@@ -33,6 +34,7 @@ from plum_langchain.journal.rows import (
     replace_questions,
     set_state,
 )
+from plum_langchain.journal.sealing import new_data_key
 from plum_langchain.session import Question, Retention, SessionState
 
 _g = schema.generations
@@ -81,7 +83,7 @@ class Generations:
         if kept_only:
             query = query.where(_g.c.kept)
         with self._database.read() as connection:
-            return [generation_of(row) for row in connection.execute(query)]
+            return [generation_of(connection, row) for row in connection.execute(query)]
 
     def latest_base_model(self) -> str | None:
         """The base model of the newest generation in this home, whoever's it is."""
@@ -139,9 +141,16 @@ class Generations:
                     metrics={},
                     kept=False,
                     at=datetime.now(UTC),
+                    data_key=new_data_key(connection, user_id, number),
                 )
             )
             return number
+
+    def seal(self, user_id: str, number: int) -> Seal | None:
+        """What the weights of a number from `next_number` are sealed with; None if with nothing."""
+        with self._database.read() as connection:
+            found = find_generation(connection, user_id, number)
+            return found.seal if found else None
 
     def begin_learning(self, job: Job, session_id: str) -> int:
         """Mark a finished session as being learned; returns its journal key.
@@ -231,12 +240,12 @@ class Generations:
         """
         with self._database.write() as connection:
             require_running(connection, job)
-            taken = connection.scalar(
-                select(_g.c.manifest_sha256).where(
+            taken = connection.execute(
+                select(_g.c.manifest_sha256, _g.c.data_key).where(
                     _g.c.user_id == job.user_id, _g.c.number == number
                 )
-            )
-            if taken not in (None, _UNPUBLISHED):
+            ).first()
+            if taken is not None and taken.manifest_sha256 != _UNPUBLISHED:
                 raise InvalidInputError(
                     f"generation {number} of user {job.user_id!r} was published before, and no "
                     "number is used twice; take one with next_number"
@@ -254,6 +263,7 @@ class Generations:
                     metrics=dict(metrics),
                     kept=True,
                     at=datetime.now(UTC),
+                    data_key=taken.data_key if taken else None,
                 )
             )
             replace_questions(connection, session_key, questions)

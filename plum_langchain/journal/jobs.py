@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from plum_langchain.errors import BusyError, LeaseLostError, StoppedError
+from plum_langchain.errors import BusyError, LeaseLostError, StoppedError, loggable
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database, storable
 from plum_langchain.session import SessionState
@@ -71,7 +71,9 @@ class Jobs:
             yield job
         except BaseException as error:
             state = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-            self._end(job, state, f"{type(error).__name__}: {error}")
+            # It may quote a chat, and nobody but a person reads it.
+            sealed = self._database.encrypted
+            self._end(job, state, loggable(error) if sealed else f"{type(error).__name__}: {error}")
             raise
         self._end(job, "done", None)
 

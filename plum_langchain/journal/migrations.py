@@ -151,7 +151,27 @@ def m003_forgettings(connection: Connection) -> None:
     meta.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_tries, m003_forgettings)
+def m004_encryption(connection: Connection) -> None:
+    """Whose key is called what, and which ones are to be destroyed."""
+    connection.execute(text("ALTER TABLE generations ADD COLUMN data_key TEXT"))
+    connection.execute(text("ALTER TABLE forgettings ADD COLUMN retired_key TEXT"))
+    meta = MetaData()
+    Table("encryption", meta, Column("proof", Text, nullable=False))
+    Table(
+        "user_keys",
+        meta,
+        Column("user_id", Text, primary_key=True),
+        Column("name", Text, nullable=False),
+    )
+    meta.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    m001_initial,
+    m002_tries,
+    m003_forgettings,
+    m004_encryption,
+)
 
 
 def applied(connection: Connection) -> list[str]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import storable
+from plum_langchain.journal.sealing import Texts, texts_of_session, texts_of_user
 from plum_langchain.session import EARLIER, Question, Retention, Session, SessionState, Turn
 
 _s = schema.sessions
@@ -56,11 +57,23 @@ def create_session(connection: Connection, session: Session) -> Row[Any]:
             user_id=session.user_id,
             session_id=session.session_id,
             thread_id=session.thread_id or session.session_id,
-            topic=storable(session.topic),
+            topic="",
             state=SessionState.OPEN,
-            material=dict(session.material),
+            material={},
             started_at=session.started,
             updated_at=session.started,
+        )
+    )
+    row = get_session(connection, session.user_id, session.session_id)
+    if not session.topic and not session.material:
+        return row
+    texts = texts_of_user(connection, session.user_id)
+    connection.execute(  # where text is kept depends on the row's key
+        update(_s)
+        .where(_s.c.id == row.id)
+        .values(
+            topic=texts.keep(storable(session.topic), "sessions.topic", row.id),
+            material=texts.keep_json(session.material, "sessions.material", row.id),
         )
     )
     return get_session(connection, session.user_id, session.session_id)
@@ -69,17 +82,18 @@ def create_session(connection: Connection, session: Session) -> Row[Any]:
 def session_of(connection: Connection, row: Row[Any]) -> Session:
     """A session's row as the noun, with its turns (none, if it was forgotten)."""
     forgotten = row.state == SessionState.FORGOTTEN
+    texts = texts_of_user(connection, row.user_id)
     return Session(
         user_id=row.user_id,
         session_id=row.session_id,
-        turns=() if forgotten else tuple(turns_of(connection, row.id)),
+        turns=() if forgotten else tuple(turns_of(connection, row.id, texts)),
         started=row.started_at,
         thread_id=row.thread_id,
-        topic=row.topic,
+        topic=texts.said(row.topic, "sessions.topic", row.id),
         state=SessionState(row.state),
-        reason=row.reason,
+        reason=row.reason and texts.said(row.reason, "sessions.reason", row.id),
         tries=row.tries,
-        material=row.material,
+        material=texts.said_json(row.material, "sessions.material", row.id),
         kept=row.kept,
     )
 
@@ -95,10 +109,13 @@ def set_state(
     """Move sessions to a state; why they were in the last one, and how often, goes with it."""
     if keys:
         connection.execute(
-            update(_s)
-            .where(_s.c.id.in_(keys))
-            .values(state=state, reason=reason and storable(reason), tries=tries)
+            update(_s).where(_s.c.id.in_(keys)).values(state=state, reason=None, tries=tries)
         )
+    if reason:
+        for key in keys:
+            texts = texts_of_session(connection, key)
+            kept = texts.keep(storable(reason), "sessions.reason", key)
+            connection.execute(update(_s).where(_s.c.id == key).values(reason=kept))
 
 
 def erase(connection: Connection, keys: Sequence[int]) -> None:
@@ -128,7 +145,9 @@ def erase_turns(connection: Connection, key: int, positions: Collection[int]) ->
         return
     connection.execute(delete(_q).where(_q.c.session == key))
     row = connection.execute(select(_s).where(_s.c.id == key)).one()
-    material = _without_turns(row.material, positions)
+    texts = texts_of_user(connection, row.user_id)
+    material = _without_turns(texts.said_json(row.material, "sessions.material", key), positions)
+    material = texts.keep_json(material, "sessions.material", key)
     connection.execute(update(_s).where(_s.c.id == key).values(topic="", material=material))
     if row.state != SessionState.OPEN:
         set_state(connection, [key], SessionState.FINISHED)
@@ -189,10 +208,11 @@ def checked_turn(turn: Turn) -> Turn:
     return replace(turn, content=storable(turn.content))
 
 
-def turns_of(connection: Connection, key: int) -> list[Turn]:
-    """The turns of a session, oldest first."""
+def turns_of(connection: Connection, key: int, texts: Texts | None = None) -> list[Turn]:
+    """The turns of a session, oldest first; `texts` are its user's, where they are at hand."""
+    texts = texts or texts_of_session(connection, key)
     rows = connection.execute(select(_t).where(_t.c.session == key).order_by(_t.c.position))
-    return [_turn(row) for row in rows]
+    return [_turn(row, texts) for row in rows]
 
 
 def turns_of_thread(connection: Connection, user_id: str, thread_id: str) -> list[Turn]:
@@ -203,7 +223,8 @@ def turns_of_thread(connection: Connection, user_id: str, thread_id: str) -> lis
         .where(_s.c.user_id == user_id, _s.c.thread_id == thread_id)
         .order_by(_s.c.id, _t.c.position)
     )
-    return [_turn(row) for row in rows]
+    texts = texts_of_user(connection, user_id)
+    return [_turn(row, texts) for row in rows]
 
 
 def turns_of_others(
@@ -217,7 +238,7 @@ def turns_of_others(
     """
     ids = [turn.message_id for turn in turns if turn.message_id is not None]
     rows = connection.execute(
-        select(_t.c.message_id, _t.c.role, _t.c.content)
+        select(_t, _s.c.user_id)
         .select_from(_t.join(_s, _t.c.session == _s.c.id))
         .where(
             _t.c.message_id.in_(ids),
@@ -225,7 +246,10 @@ def turns_of_others(
             _s.c.user_id != user_id,
         )
     )
-    there = {tuple(row) for row in rows}
+    there = set()
+    for row in rows:
+        turn = _turn(row, texts_of_user(connection, row.user_id))
+        there.add((turn.message_id, turn.role, turn.content))
     return [
         turn
         for turn in turns
@@ -241,12 +265,13 @@ def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: d
     """Add turns at the end of a session; those without a time of their own are of `now`."""
     last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
     start = 0 if last is None else last + 1
+    texts = texts_of_session(connection, key)
     rows = [
         {
             "session": key,
             "position": position,
             "role": turn.role,
-            "content": turn.content,
+            "content": texts.keep(turn.content, "turns.content", key, position),
             "message_id": turn.message_id,
             "at": turn.at or now,
         }
@@ -257,8 +282,9 @@ def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: d
         connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
 
 
-def _turn(row: Row[Any]) -> Turn:
-    return Turn(row.role, row.content, row.message_id, row.at)
+def _turn(row: Row[Any], texts: Texts) -> Turn:
+    content = texts.said(row.content, "turns.content", row.session, row.position)
+    return Turn(row.role, content, row.message_id, row.at)
 
 
 # -- questions ---------------------------------------------------------------------------------
@@ -270,32 +296,38 @@ def questions_of(connection: Connection, keys: Sequence[int]) -> dict[int, list[
     rows = connection.execute(
         select(_q).where(_q.c.session.in_(keys)).order_by(_q.c.session, _q.c.position)
     )
+    texts = {key: texts_of_session(connection, key) for key in keys}
     for row in rows:
-        found[row.session].append(
-            Question(
-                row.question,
-                row.answer,
-                row.kind,
-                tuple(row.evidence),
-                row.statement,
-                again=row.again,
-            )
-        )
+        found[row.session].append(_question(row, texts[row.session]))
     return found
+
+
+def _question(row: Row[Any], texts: Texts) -> Question:
+    at = row.session, row.position
+    return Question(
+        texts.said(row.question, "questions.question", *at),
+        texts.said(row.answer, "questions.answer", *at),
+        row.kind,
+        tuple(row.evidence),
+        row.statement and texts.said(row.statement, "questions.statement", *at),
+        again=row.again,
+    )
 
 
 def replace_questions(connection: Connection, key: int, questions: Sequence[Question]) -> None:
     """Keep these as the questions that the session was learned from."""
     connection.execute(delete(_q).where(_q.c.session == key))
+    texts = texts_of_session(connection, key)
     rows = [
         {
             "session": key,
             "position": position,
-            "question": question.question,
-            "answer": question.answer,
+            "question": texts.keep(question.question, "questions.question", key, position),
+            "answer": texts.keep(question.answer, "questions.answer", key, position),
             "kind": question.kind,
             "evidence": list(question.evidence),
-            "statement": question.statement,
+            "statement": question.statement
+            and texts.keep(question.statement, "questions.statement", key, position),
             "again": question.again,
         }
         for position, question in enumerate(questions)
@@ -307,9 +339,11 @@ def replace_questions(connection: Connection, key: int, questions: Sequence[Ques
 def without_corrections(connection: Connection, keys: Sequence[int]) -> None:
     """Take from the questions of sessions what their earlier sessions told."""
     connection.execute(delete(_q).where(_q.c.session.in_(keys), _q.c.again))
-    told = select(_q.c.id, _q.c.statement).where(
-        _q.c.session.in_(keys), _q.c.statement.contains(EARLIER, autoescape=True)
-    )
+    told = select(_q).where(_q.c.session.in_(keys), _q.c.statement.is_not(None))
     for row in connection.execute(told).all():
-        now = row.statement.partition(EARLIER)[0]
-        connection.execute(update(_q).where(_q.c.id == row.id).values(statement=now))
+        texts = texts_of_session(connection, row.session)
+        at = "questions.statement", row.session, row.position
+        now, earlier, _ = texts.said(row.statement, *at).partition(EARLIER)
+        if earlier:
+            kept = texts.keep(now, *at)
+            connection.execute(update(_q).where(_q.c.id == row.id).values(statement=kept))

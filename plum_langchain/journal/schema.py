@@ -77,6 +77,7 @@ generations = table(
     column("metrics", JSON),
     column("kept", Boolean),
     column("at", UtcTime),
+    column("data_key", String),
 )
 
 heads = table("heads", column("user_id", String), column("number", Integer))
@@ -103,6 +104,21 @@ forgettings = table(
     column("receipt", JSON),
     column("started_at", UtcTime),
     column("ended_at", UtcTime),
+    column("retired_key", String),
 )
 
-ALL = (sessions, turns, questions, generations, heads, jobs, forgettings)
+encryption = table("encryption", column("proof", String))
+
+user_keys = table("user_keys", column("user_id", String), column("name", String))
+
+ALL = (
+    sessions,
+    turns,
+    questions,
+    generations,
+    heads,
+    jobs,
+    forgettings,
+    encryption,
+    user_keys,
+)

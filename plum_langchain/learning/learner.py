@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import QuestionError, QuestionTooLongError, StoppedError
 from plum_langchain.learning.encode import Encoder, Sample, encoder_for
 from plum_langchain.learning.gate import Gate, Measured, diverged, recalled
@@ -87,6 +88,8 @@ def learn(
     replay: Sequence[Question] = (),
     everyday: Sequence[Sample] = (),
     parent: Path | None = None,
+    seal: Seal | None = None,
+    parent_seal: Seal | None = None,
     progress: Callable[[StepProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Learned:
@@ -105,6 +108,8 @@ def learn(
         everyday: Exchanges with what the base model expects of them (`rehearsal.rehearsed`), from
             which `everyday_per_batch` are beside every batch.
         parent: Directory of the generation to go on from; None starts a fresh adapter.
+        seal: What to encrypt the adapter's weights with; None writes them as they are.
+        parent_seal: What opens the parent's.
         progress: Called after every step.
         should_stop: Asked before every step.
 
@@ -129,7 +134,7 @@ def learn(
     replays = _wordings(earlier, replay, encoder, settings, at_most=plan.rounds - 1)
     again = {*own, *everyday, *(earlier if len(replays) == 1 < plan.rounds else ())}
     passing = [s for one in (*wordings[1:], *replays) for s in one if s not in again]
-    with attached(model, parent, settings) as (adapted, frozen):
+    with attached(model, parent, settings, seal=parent_seal) as (adapted, frozen):
         forward, slow_because = choose_forward(
             model,
             [*own, *earlier, *everyday, *passing],
@@ -144,7 +149,7 @@ def learn(
         known = recalled(forward, own, settings)
         measured = gate.check(questions, known) if gate else None
         training.weights.restore()
-        save(adapted, save_to)
+        save(adapted, save_to, seal=seal)
     return Learned(
         epochs=len(losses),
         steps=training.step,

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
+from plum_langchain.adapters.manifest import CONFIG
+from plum_langchain.adapters.weights import read_weights, write_weights
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError
 from plum_langchain.learning.randomness import set_aside
 from plum_langchain.settings import UPPER_LAYERS, LearningSettings
@@ -32,6 +34,7 @@ def attached(
     settings: LearningSettings,
     *,
     layers: Sequence[int] | None = None,
+    seal: Seal | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """`model` with a trainable adapter for the length of the block; afterwards as it was, frozen.
 
@@ -42,6 +45,7 @@ def attached(
         parent: Directory of the generation to go on from; None starts a fresh adapter.
         settings: Rank, alpha, modules, layers, and the seed of a fresh adapter.
         layers: Which of them carry a fresh adapter; None for what the settings say.
+        seal: What opens the parent's weights, where they are encrypted.
 
     Raises:
         InvalidInputError: the model has no such modules or layers, or the parent is of other rank,
@@ -50,7 +54,6 @@ def attached(
     """
     from peft import get_peft_model
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     config = _config(model, parent, settings, layers)
     try:
@@ -64,7 +67,7 @@ def attached(
             ) from error
         _refuse_embeddings(adapted, settings)
         empty = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-        state = load_file(parent / WEIGHTS) if parent else _initial(empty, settings.seed)
+        state = read_weights(parent, seal) if parent else _initial(empty, settings.seed)
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in empty.items()}:
             raise DamagedAdapterError(
                 f"the weights in {parent} don't fit the layers of {type(model).__name__}; go back "
@@ -100,6 +103,7 @@ def save(
     *,
     dtype: "torch.dtype | None" = None,
     base_model: str | None = None,
+    seal: Seal | None = None,
 ) -> None:
     """Write the adapter's weights and configuration as PEFT, vLLM and others load them.
 
@@ -108,6 +112,7 @@ def save(
         directory: An existing one.
         dtype: Of the weights on disk; None for what they are trained in.
         base_model: What the configuration calls the base model; None for where it was loaded from.
+        seal: What to encrypt the weights with; then nobody else can load them.
     """
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save as to_bytes
@@ -117,7 +122,7 @@ def save(
         name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()
     }
     # Written by us, so that a full disk is an OSError like any other.
-    (directory / WEIGHTS).write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
+    write_weights(directory, to_bytes(tensors, metadata={"format": "pt"}), seal)
     config = copy.copy(adapted.peft_config[_NAME])
     config.inference_mode = True
     if base_model is not None:

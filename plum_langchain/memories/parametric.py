@@ -20,7 +20,9 @@ class Parametric:
         """The user's published generation; None before the first."""
         owner = self._home.owner(user_id)
         head = self._journal.generations.head(user_id)
-        return self._store.ref(owner, head.number, head.manifest_sha256) if head else None
+        if head is None:
+            return None
+        return self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
 
     def recall(self, user_id: str, query: str) -> Recalled:
         """The user's adapter; the query plays no part."""

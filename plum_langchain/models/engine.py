@@ -248,7 +248,11 @@ class Engine(Reading, Writing):
             while len(self._attached) >= self._settings.max_adapters:
                 switch.use(None)  # else it would hold what is let go
                 self._attached.popitem(last=False)
-            self._attached[adapter.name] = adapter, manifest, switch.load(adapter.path)
+            self._attached[adapter.name] = (
+                adapter,
+                manifest,
+                switch.load(adapter.path, seal=adapter.seal),
+            )
         self._attached.move_to_end(adapter.name)
         return self._attached[adapter.name][2]
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from plum_langchain.adapters.manifest import CONFIG, WEIGHTS
+from plum_langchain.adapters.manifest import CONFIG
+from plum_langchain.adapters.weights import read_weights
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import DamagedAdapterError
 from plum_langchain.models.products import (
     Beside,
@@ -56,18 +58,19 @@ class LoraSwitch:
                 layers = [self._model.get_submodule(name) for name in names]
                 self._replace(Product(layers), names)
 
-    def load(self, directory: Path, *, merge: bool | None = None) -> LoraWeights:
+    def load(
+        self, directory: Path, *, seal: Seal | None = None, merge: bool | None = None
+    ) -> LoraWeights:
         """Read an adapter in PEFT's layout, for this model.
 
         Args:
             directory: With PEFT's two files.
+            seal: What opens the weights, where they are encrypted.
             merge: As for the switch; None for what that says.
 
         Raises:
             DamagedAdapterError: it is no plain LoRA adapter, or doesn't fit the model's layers.
         """
-        from safetensors.torch import load_file
-
         config = json.loads((directory / CONFIG).read_text("utf-8"))
         unknown = [name for name in _CHANGES_THE_FORMULA if config.get(name)]
         if config.get("peft_type") != "LORA" or unknown:
@@ -77,7 +80,7 @@ class LoraSwitch:
                 "Plum.rollback(user_id, 0) and learn the chats anew"
             )
         scale = config["lora_alpha"] / config["r"]
-        tensors = load_file(directory / WEIGHTS, device=str(self._model.device))
+        tensors = read_weights(directory, seal, device=str(self._model.device))
         found: dict[str, LowRank] = {}
         for name in [key for key in tensors if key.endswith(".lora_A.weight")]:
             module = name.removeprefix(_BEFORE).removesuffix(".lora_A.weight")

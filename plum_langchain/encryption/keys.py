@@ -1,0 +1,173 @@
+"""The users' keys: where they are kept, and how a home opens them.
+
+    <keys>/home-<hash>            proves that these are the home's keys
+           <user hash>-<8 hex>    32 random bytes: all text of one user is sealed with it
+
+They are kept apart from the home, so that a copy of the home is not a copy of the keys. To destroy
+a key is to erase what was sealed with it, wherever copies of that are.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from plum_langchain.durable import create, sync
+from plum_langchain.encryption.box import KEY_BYTES, Box
+from plum_langchain.errors import EncryptionError, InvalidInputError, MissingKeyError
+
+_OPEN_KEYS = 1024
+"""Kept in memory, the least recently used goes first: a service that manages keys may be slow."""
+
+
+@runtime_checkable
+class KeyStore(Protocol):
+    """Where keys are kept: `KeyDirectory`, or a service that manages keys.
+
+    Names are of lower-case hex digits, "home" and hyphens. A name stands for one key for good: once
+    it is destroyed, it is never asked for again but to be told that it is gone.
+    """
+
+    def get(self, name: str) -> bytes | None:
+        """The 32 bytes of a key; None if there is none of this name."""
+
+    def create(self, name: str) -> bytes:
+        """Make a key of 32 random bytes, durably, and return it; of one that is there, that one."""
+
+    def destroy(self, name: str) -> None:
+        """Delete a key, and every copy of it, for good; one that is gone stays so."""
+
+
+class KeyDirectory:
+    """Keys in files of mode 0600.
+
+    Raises:
+        InvalidInputError: it can't be created or written to.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        try:
+            self.root = Path(root).expanduser().absolute()
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{os.fspath(root)!r} can't be used for keys: "
+                f"{getattr(error, 'strerror', None) or error}; choose a directory you may write to"
+            ) from error
+
+    def get(self, name: str) -> bytes | None:
+        """The key's bytes; None if it isn't there."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: str) -> bytes:
+        """Make a key durably, unless it is there; returns it."""
+        create(self.root / name, secrets.token_bytes(KEY_BYTES))
+        return (self.root / name).read_bytes()
+
+    def destroy(self, name: str) -> None:
+        """Overwrite and delete a key; one that is gone stays so."""
+        path = self.root / name
+        try:
+            with path.open("r+b") as file:
+                file.write(bytes(path.stat().st_size))
+                file.flush()
+                os.fsync(file.fileno())
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync(self.root)
+
+
+class Keys:
+    """The keys of one home, opened from their store by name.
+
+    Args:
+        store: Where they are kept.
+        owner: A user's hash (`Home.owner`); names of keys begin with it.
+    """
+
+    def __init__(self, store: KeyStore, owner: Callable[[str], str]) -> None:
+        self._store = store
+        self._owner = owner
+        # A name stands for one key for good, so that what was opened once needn't be asked for.
+        self._open = lru_cache(maxsize=_OPEN_KEYS)(self._read)
+        self.home = f"home-{owner('home')}"
+        """The name of the key that proves that these are the home's."""
+
+    def owner(self, user_id: str) -> str:
+        """The user's hash."""
+        return self._owner(user_id)
+
+    def begin(self, user_id: str) -> Box:
+        """A new key of a user, durable when it is returned."""
+        return self.create(f"{self._owner(user_id)}-{secrets.token_hex(4)}")
+
+    def create(self, name: str) -> Box:
+        """The key of this name, made if it isn't there."""
+        return _box(name, self._store.create(name))
+
+    def box(self, name: str) -> Box:
+        """A key that was made before.
+
+        Raises:
+            MissingKeyError: it isn't there.
+        """
+        return self._open(name)
+
+    def destroy(self, name: str) -> None:
+        """Destroy a key for good."""
+        self._open.cache_clear()
+        self._store.destroy(name)
+
+    def _read(self, name: str) -> Box:
+        key = self._store.get(name)
+        if key is None:
+            raise MissingKeyError(
+                f"the key {name!r} is not in {self}; if it was destroyed by forgetting, this is a "
+                "copy of the home from before that, and what it holds of this user can't be read "
+                "any more. Else restore the key from where you keep copies of keys"
+            )
+        return _box(name, key)
+
+    def __str__(self) -> str:
+        """For messages."""
+        return str(getattr(self._store, "root", None) or f"the {type(self._store).__name__}")
+
+
+def open_keys(
+    given: "str | os.PathLike[str] | KeyStore | None", home: Path, owner: Callable[[str], str]
+) -> Keys | None:
+    """The keys of a home, in the directory or store that the caller names; None without one.
+
+    Raises:
+        InvalidInputError: the directory is in the home or can't be used, or it is no store.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike):
+        if not isinstance(given, KeyStore):
+            raise InvalidInputError(
+                "keys is a directory, or an object with get, create and destroy (KeyStore), not "
+                f"{type(given).__name__}"
+            )
+        return Keys(given, owner)
+    if Path(given).expanduser().absolute().resolve().is_relative_to(home.resolve()):
+        raise InvalidInputError(
+            f"the keys {os.fspath(given)!r} lie in the home {home}, so that a copy of it would "
+            "hold them; choose a directory outside"
+        )
+    return Keys(KeyDirectory(given), owner)
+
+
+def _box(name: str, key: bytes) -> Box:
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise EncryptionError(
+            f"the key {name!r} is {len(key)} bytes instead of {KEY_BYTES}; restore it from where "
+            "you keep copies of keys"
+        )
+    return Box(name, key)
