@@ -125,7 +125,8 @@ class Plum(Asking, GoingBack):
         self.serving = serving or ServingSettings()
         self.question_settings = question_settings or QuestionSettings()
         self.home = Home(home or os.environ.get("PLUM_HOME") or "~/.plum")
-        opened = open_keys(keys or os.environ.get("PLUM_KEYS"), self.home.root, self.home.owner)
+        keys = (os.environ.get("PLUM_KEYS") or None) if keys is None else keys
+        opened = open_keys(keys, self.home.root, self.home.owner)
         self.journal = Journal(self.home.journal_url, self.settings, keys=opened)
         self.adapters = AdapterStore(self.home.adapters)
         self.engine = Engine(self.resolved, self.adapters, self.serving)

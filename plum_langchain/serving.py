@@ -9,7 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from plum_langchain.adapters import AdapterRef
-from plum_langchain.errors import DamagedAdapterError, InvalidInputError, MissingUserError
+from plum_langchain.errors import (
+    DamagedAdapterError,
+    InvalidInputError,
+    MissingKeyError,
+    MissingUserError,
+    PlumError,
+)
 from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
 from plum_langchain.models import Engine, Reply, Sampling, TokenLogprob, Toolbox
@@ -112,7 +118,7 @@ class Serving(BaseModel):
         request = self.request(messages, stop, **call)
         try:
             return request, self._chat(request, cancelled)
-        except DamagedAdapterError as error:
+        except (DamagedAdapterError, MissingKeyError) as error:
             request = self._anew(request, error, messages, stop, call)
             return request, self._chat(request, cancelled)
 
@@ -128,7 +134,7 @@ class Serving(BaseModel):
         try:
             for piece in self._stream_chat(request, cancelled):
                 yield request, piece
-        except DamagedAdapterError as error:  # found before the first token
+        except (DamagedAdapterError, MissingKeyError) as error:  # found before the first token
             request = self._anew(request, error, messages, stop, call)
             for piece in self._stream_chat(request, cancelled):
                 yield request, piece
@@ -210,14 +216,17 @@ class Serving(BaseModel):
     def _anew(
         self,
         failed: Request,
-        error: DamagedAdapterError,
+        error: PlumError,
         messages: list[Message],
         stop: list[str] | None,
         call: dict[str, Any],
     ) -> Request:
-        """The request once more, if its generation was given up (forgotten, pruned) meanwhile."""
+        """The request once more, if its generation was given up (forgotten, pruned) meanwhile.
+
+        One that stayed may have been sealed with another key meanwhile.
+        """
         request = self.request(messages, stop, **call)
-        if request.adapter == failed.adapter:
+        if request.adapter == failed.adapter and not isinstance(error, MissingKeyError):
             raise error
         return request
 

@@ -60,17 +60,20 @@ MemoryOption = Annotated[
 
 @dataclass(frozen=True)
 class _Opening:
-    """What was said before the command: which home, which base model."""
+    """What was said before the command: which home, with which keys, which base model."""
 
     home: str | None
     model: str | None
+    keys: str | None
 
     @contextlib.contextmanager
     def plum(self, **options: Any) -> Iterator["Plum"]:
         """The home, open for the length of the block."""
         from plum_langchain.plum import Plum
 
-        plum = Plum(self.home, model=self.model, progress=terminal.working, **options)
+        plum = Plum(
+            self.home, model=self.model, keys=self.keys, progress=terminal.working, **options
+        )
         try:
             yield plum
         finally:
@@ -98,6 +101,14 @@ def options(
             "home was trained on, else SmolLM2-135M-Instruct.",
         ),
     ] = None,
+    keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the keys of an encrypted home are kept, outside of it; $PLUM_KEYS. A new "
+            "home becomes an encrypted one.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
@@ -105,7 +116,7 @@ def options(
 ) -> None:
     """Long-term memory for chatbots, in the model's weights."""
     # An unset shell variable must not silently mean the default home.
-    for name, value in (("--home", home), ("--model", model)):
+    for name, value in (("--home", home), ("--model", model), ("--keys", keys)):
         if value is not None and not value.strip():
             raise InvalidInputError(f"{name} is empty; name one, or leave the option out")
-    ctx.obj = _Opening(home, model)
+    ctx.obj = _Opening(home, model, keys)

@@ -212,6 +212,7 @@ def _own_home(ctx: typer.Context, **options: Any) -> Iterator["Plum"]:
         home = ctx.obj.home or stack.enter_context(
             tempfile.TemporaryDirectory(prefix="plum-compare-", ignore_cleanup_errors=True)
         )
-        plum = Plum(home, model=ctx.obj.model, progress=terminal.working, **options)
+        keys = ctx.obj.keys if ctx.obj.home else None  # none are left behind by one that goes
+        plum = Plum(home, model=ctx.obj.model, keys=keys, progress=terminal.working, **options)
         stack.callback(plum.close)
         yield plum

@@ -175,6 +175,7 @@ def show_receipt(receipt: "Forgotten") -> None:
         ("forgotten", ", ".join([*receipt.sessions, *turns]) or "nothing was left"),
         ("generations destroyed", ", ".join(map(str, receipt.generations_destroyed)) or "none"),
         ("rows and files", f"{erased}; {count(receipt.files_removed, 'file')}"),
+        *([("key", "destroyed: earlier copies of the home can't be read")] * receipt.key_destroyed),
         ("serving now", serving),
         ("known of it", _known(receipt)),
         ("to be learned", ", ".join(left) or "nothing"),

@@ -41,17 +41,29 @@ class KeyStore(Protocol):
 
 
 class KeyDirectory:
-    """Keys in files of mode 0600.
+    """Keys in files of mode 0600; the directory is made if it isn't there.
+
+    Args:
+        root: The directory.
+        apart_from: One that it may not be in.
 
     Raises:
-        InvalidInputError: it can't be created or written to.
+        InvalidInputError: it is in there, or can't be used.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, apart_from: Path | None = None) -> None:
         try:
             self.root = Path(root).expanduser().absolute()
+            if apart_from and self.root.resolve().is_relative_to(apart_from.resolve()):
+                raise InvalidInputError(
+                    f"the keys {os.fspath(root)!r} lie in the home {apart_from}, so that a copy of "
+                    "it would hold them; choose a directory outside"
+                )
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # RuntimeError: no such user in ~user; ValueError: a NUL in the path.
         except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, InvalidInputError):
+                raise
             raise InvalidInputError(
                 f"{os.fspath(root)!r} can't be used for keys: "
                 f"{getattr(error, 'strerror', None) or error}; choose a directory you may write to"
@@ -156,12 +168,9 @@ def open_keys(
                 f"{type(given).__name__}"
             )
         return Keys(given, owner)
-    if Path(given).expanduser().absolute().resolve().is_relative_to(home.resolve()):
-        raise InvalidInputError(
-            f"the keys {os.fspath(given)!r} lie in the home {home}, so that a copy of it would "
-            "hold them; choose a directory outside"
-        )
-    return Keys(KeyDirectory(given), owner)
+    if not os.fspath(given).strip():
+        raise InvalidInputError("keys is empty; name a directory, or leave it out")
+    return Keys(KeyDirectory(given, apart_from=home), owner)
 
 
 def _box(name: str, key: bytes) -> Box:

@@ -23,6 +23,7 @@ from plum_langchain.journal.rows import (
     turns_of_others,
     turns_of_thread,
 )
+from plum_langchain.journal.sealing import key_name
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 _s = schema.sessions
@@ -260,6 +261,16 @@ class Sessions:
         )
         with self._database.read() as connection:
             return ";".join(f"{s}:{n}:{at}" for s, n, at in connection.execute(query))
+
+    def key_name(self, user_id: str) -> str | None:
+        """The key that the user's text is sealed with: another one once something was forgotten.
+
+        None in a plain journal, which isn't asked, and of a user who has none.
+        """
+        if not self._database.encrypted:
+            return None
+        with self._database.read() as connection:
+            return key_name(connection, user_id)
 
     def users_with(self, *states: SessionState) -> list[str]:
         """The users who have sessions in one of `states`, longest waiting first."""

@@ -14,7 +14,7 @@ import contextlib
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +39,25 @@ _MADE_OF_MEMORY = ("data_level0.bin", "length.bin")
 
 @dataclass
 class Opened:
-    """One user's open index; `version` is the journal's state that it was brought up to."""
+    """One user's open index; `version` is the journal's state that it was brought up to.
+
+    `key` names the key that its text is sealed with in the journal; None where that is plain.
+    """
 
     directory: Path
     client: Any  # chromadb's
     store: Any  # langchain_chroma's Chroma, with cosine distance
     version: str | None = None
+    key: str | None = None
+
+    def metadatas(self) -> list[Mapping[str, Any]]:
+        """Of each text in it."""
+        return list(self.store._collection.get(include=["metadatas"])["metadatas"])
+
+    def search(self, vector: Sequence[float], k: int) -> list[tuple[Any, float]]:
+        """The nearest documents, with their cosine distance."""
+        search = self.store.similarity_search_by_vector_with_relevance_scores
+        return list(search(list(vector), k=k))
 
     def wipe_unused(self) -> None:
         """Zero the files of vectors until Chroma has written the first of them (after 1000).

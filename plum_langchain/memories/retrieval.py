@@ -17,6 +17,7 @@ from plum_langchain.journal import Journal
 from plum_langchain.journal.database import storable
 from plum_langchain.memories.base import MemoryName, Recalled, Snippet
 from plum_langchain.memories.index import Indexes, Opened
+from plum_langchain.memories.memory_index import MemoryIndex, MemoryIndexes
 from plum_langchain.session import Session, SessionState
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Retrieval:
         self.k = _checked(k)
         self._home = home
         self._journal = journal
-        self._indexes = Indexes(home.retrieval)
+        # An index on the disk would hold in the clear what an encrypted journal doesn't.
+        self._indexes = MemoryIndexes() if journal.encrypted else Indexes(home.retrieval)
         self._embeddings = _Lazily(embeddings)
 
     def with_k(self, k: int) -> "Retrieval":
@@ -78,6 +80,7 @@ class Retrieval:
         owner = self._home.owner(user_id)
         # Asked before the sessions are read: a change between the two is seen next time.
         version = self._journal.sessions.version(user_id)
+        key = self._journal.sessions.key_name(user_id)
         if not version or not query.strip():
             return ()
         embeddings = self._embeddings.get()
@@ -85,12 +88,11 @@ class Retrieval:
         vector = embeddings.embed_query(storable(query))
         with self._indexes.open(owner, embeddings, len(vector)) as opened:
             changed = opened.version != version
-            if changed and not self._update(opened, user_id):
+            if changed and not self._update(opened, user_id, key):
                 # A session it holds was forgotten: only a new index is sure to hold none of it.
                 self._indexes.delete(owner)
                 return self.search(user_id, query)
-            search = opened.store.similarity_search_by_vector_with_relevance_scores
-            found = search(vector, k=self.k)
+            found = opened.search(vector, self.k)
             if changed:
                 opened.wipe_unused()
                 opened.version = version
@@ -132,10 +134,12 @@ class Retrieval:
         """Let another process own the index."""
         self._indexes.close()
 
-    def _update(self, opened: Opened, user_id: str) -> bool:
+    def _update(self, opened: Opened | MemoryIndex, user_id: str, key: str | None) -> bool:
         """Add the sessions that are not in the index; False if it holds one that it must not."""
-        collection = opened.store._collection
-        metadatas = collection.get(include=["metadatas"])["metadatas"]
+        if opened.version is not None and opened.key != key:
+            return False  # another process has forgotten something: it can't delete this index
+        opened.key = key
+        metadatas = opened.metadatas()
         there = Counter(metadata["session_id"] for metadata in metadatas)
         # One that was cut off while it was added has fewer parts than it names.
         whole = {m["session_id"] for m in metadatas if there[m["session_id"]] == m["parts"]}
@@ -184,7 +188,7 @@ def _add(store: Any, sessions: Iterable[Session]) -> None:
         ids += [f"{name}-{part}" for part in range(len(exchanges))]
     for at in range(0, len(texts), _BATCH):
         end = at + _BATCH
-        store.add_texts(texts[at:end], metadatas[at:end], ids[at:end])
+        store.add_texts(texts[at:end], metadatas[at:end], ids=ids[at:end])
 
 
 _MAX_CHARACTERS = 1_000
