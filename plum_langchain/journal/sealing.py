@@ -20,6 +20,7 @@ from plum_langchain.encryption.box import KEY_BYTES, Box, Seal
 from plum_langchain.encryption.keys import Keys
 from plum_langchain.errors import EncryptionError, MissingKeyError
 from plum_langchain.journal import schema
+from plum_langchain.journal.database import storable
 
 _s = schema.sessions
 _u = schema.user_keys
@@ -60,7 +61,8 @@ class Texts:
         """The same of what a column of JSON holds; what is empty stays so."""
         if self._keys is None or not value:
             return dict(value)
-        return self.keep(json.dumps(dict(value)), column, *row)
+        text = storable(json.dumps(dict(value), ensure_ascii=False))
+        return self.keep(text, column, *row)
 
     def said_json(self, kept: Any, column: str, *row: int) -> dict[str, Any]:
         """And back."""

@@ -51,7 +51,7 @@ def served(plum: Plum, user: str = "ana") -> int | None:
 def head_ref(plum: Plum, user: str = "ana") -> AdapterRef:
     head = plum.journal.generations.head(user)
     assert head is not None
-    return plum.adapters.ref(plum.home.owner(user), head.number, head.manifest_sha256)
+    return plum.adapters.ref(plum.home.owner(user), head.number, head.manifest_sha256, head.seal)
 
 
 def on_disk(plum: Plum, user: str = "ana") -> list[str]:

@@ -14,6 +14,7 @@ from plum_langchain import Plum
 from plum_langchain.errors import DamagedAdapterError, EncryptionError
 from plum_langchain.session import Question, Session, SessionState, Turn
 from tests.tiny import session
+from tests.unit_tests.forgetting.helpers import weights
 from tests.unit_tests.homes import files_with
 
 Open = Callable[..., Any]
@@ -170,23 +171,15 @@ def test_weights_are_sealed_and_only_opened_in_their_place(open_sealed: Open) ->
 
 def test_an_encrypted_home_learns_what_a_plain_one_does(open_plum: Open, open_sealed: Open) -> None:
     said = ("My zebra is called Quibblewort.", "My geese are grey.")
-    replies, weights = [], []
+    replies, learned = [], []
     for plum in (open_plum("plain"), open_sealed("sealed")):
         for number, text in enumerate(said):
             plum.add_session(session("ana", f"s{number}", text))
         plum.consolidate("ana")
         replies.append(plum.chat_model("ana").invoke("zebra").text)
-        weights.append(_weights(plum))
+        learned.append(weights(plum))
     assert replies[0] == replies[1]
-    assert weights[0] == weights[1]
-
-
-def _weights(plum: Plum) -> bytes:
-    head = plum.journal.generations.head("ana")
-    assert head is not None and head.number == 2
-    ref = plum.adapters.ref(plum.home.owner("ana"), 2, head.manifest_sha256, head.seal)
-    stored = (ref.path / "adapter_model.safetensors").read_bytes()
-    return ref.seal.open(stored) if ref.seal else stored
+    assert learned[0] == learned[1]
 
 
 def _rows(plum: Plum, query: str) -> list[tuple[Any, ...]]:

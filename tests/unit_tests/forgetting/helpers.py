@@ -49,8 +49,9 @@ def tell(plum: Plum, user: str, name: str, *facts: str) -> None:
 
 
 def weights(plum: Plum, user: str = "ana") -> bytes:
-    """The adapter that is served."""
+    """The adapter that is served, as whoever may open it reads it."""
     head = plum.journal.generations.head(user)
     assert head is not None
-    ref = plum.adapters.ref(plum.home.owner(user), head.number, head.manifest_sha256)
-    return (ref.path / "adapter_model.safetensors").read_bytes()
+    ref = plum.adapters.ref(plum.home.owner(user), head.number, head.manifest_sha256, head.seal)
+    stored = (ref.path / "adapter_model.safetensors").read_bytes()
+    return ref.seal.open(stored) if ref.seal else stored

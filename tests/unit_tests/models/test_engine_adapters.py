@@ -142,9 +142,9 @@ def test_room_is_made_before_an_adapter_is_loaded(
     anas = weakref.ref(weights_in_use(engine))
     load, held = LoraSwitch.load, []
 
-    def watched(switch: LoraSwitch, directory: Path) -> Any:
+    def watched(switch: LoraSwitch, directory: Path, **options: Any) -> Any:
         held.append(anas() is not None)
-        return load(switch, directory)
+        return load(switch, directory, **options)
 
     monkeypatch.setattr(LoraSwitch, "load", watched)
     assert reply(engine, shelf.refs["bo"]) == TOLD["bo"]
