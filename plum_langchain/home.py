@@ -5,6 +5,9 @@ home/                mode 0700
   journal.db         what was said (SQLite)
   adapters/          what was learned, one directory per user hash
   retrieval/         the Chroma baseline's index
+
+Of an encrypted home text and weights are sealed, there is no index, and the users' keys are
+elsewhere (`encryption`).
 """
 
 import hashlib

@@ -5,6 +5,8 @@
                                                                   vLLM and others load it too
                                       manifest.json               hashes, base model, settings
 
+Of an encrypted home the weights are sealed before they are written, and opened in memory.
+
 A generation is written into a temporary directory beside its place, synced, then renamed: either
 all of it is there or none. It is served only once the journal points at it.
 """
