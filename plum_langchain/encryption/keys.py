@@ -116,7 +116,10 @@ class Keys:
         return self._owner(user_id)
 
     def begin(self, user_id: str) -> Box:
-        """A new key of a user, durable when it is returned."""
+        """A new key of a user, durable when it is returned.
+
+        Of a transaction that fails afterwards a key is left that nothing was sealed with.
+        """
         return self.create(f"{self._owner(user_id)}-{secrets.token_hex(4)}")
 
     def create(self, name: str) -> Box:
@@ -130,6 +133,20 @@ class Keys:
             MissingKeyError: it isn't there.
         """
         return self._open(name)
+
+    def of_user(self, user_id: str, name: str) -> Box:
+        """The key that the journal names for a user.
+
+        Raises:
+            EncryptionError: it is another user's.
+            MissingKeyError: it isn't there.
+        """
+        if not name.startswith(f"{self._owner(user_id)}-"):
+            raise EncryptionError(
+                f"the journal names the key {name!r} for user {user_id!r}, which is another "
+                "user's; the journal was changed. Restore the home from a backup"
+            )
+        return self.box(name)
 
     def destroy(self, name: str) -> None:
         """Destroy a key for good."""

@@ -112,14 +112,18 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A consistent snapshot."""
         with self._errors_named(), self._engine.begin() as connection:
-            yield connection
+            yield self._beginning(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable when the block ends, or none of it happened."""
         engine = self._engine.execution_options(plum_write=True)
         with self._errors_named(), engine.begin() as connection:
-            yield connection
+            yield self._beginning(connection)
+
+    def _beginning(self, connection: Connection) -> Connection:
+        """What was unsealed in one transaction says nothing about the next (`sealing`)."""
+        return connection.execution_options(plum_texts={}) if self.encrypted else connection
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, TableClause, bindparam, delete, select, update
+from sqlalchemy import Connection, TableClause, bindparam, select, update
 
 from plum_langchain.journal import schema
-from plum_langchain.journal.sealing import Texts, key_name, keys_of
+from plum_langchain.journal.sealing import Texts, texts_of_user, with_a_new_key
 
 _s = schema.sessions
 _g = schema.generations
-_u = schema.user_keys
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,13 @@ def rotate(connection: Connection, user_id: str) -> str | None:
     Returns:
         The name of the key to destroy; None in a plain journal, and of a user who has none.
     """
-    keys = keys_of(connection)
-    old = None if keys is None else key_name(connection, user_id)
+    texts = texts_of_user(connection, user_id)
+    old = texts.key_name
     if old is None:
         return None
     # Weights that were given up, or never published, are not to be opened again.
     given_up = (_g.c.user_id == user_id, ~_g.c.kept)
     connection.execute(update(_g).where(*given_up).values(data_key=None))
-    texts = Texts(connection, user_id, keys)
     rows = [_opened(connection, texts, user_id, one) for one in _ALL]
     sealed = select(_g.c.number, _g.c.data_key).where(
         _g.c.user_id == user_id, _g.c.data_key.is_not(None)
@@ -55,8 +53,7 @@ def rotate(connection: Connection, user_id: str) -> str | None:
         (number, texts.said(kept, "generations.data_key", number))
         for number, kept in connection.execute(sealed).all()
     ]
-    connection.execute(delete(_u).where(_u.c.user_id == user_id))
-    texts = Texts(connection, user_id, keys)  # makes a key once there is something to keep
+    texts = with_a_new_key(connection, user_id)
     for one, opened in zip(_ALL, rows, strict=True):
         _reseal(connection, texts, one, opened)
     for number, data_key in data_keys:

@@ -11,9 +11,10 @@ In a plain journal all of it does nothing, and asks the database nothing.
 import json
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from plum_langchain.adapters.manifest import WEIGHTS
 from plum_langchain.encryption.box import KEY_BYTES, Box, Seal
@@ -29,6 +30,9 @@ _u = schema.user_keys
 class Texts:
     """The text of a user's rows, as it was said and as it is kept.
 
+    In one transaction the key is asked for once: another process that destroys it meanwhile doesn't
+    keep a reader from the rest of what was there when it began.
+
     Args:
         connection: In whose transaction it is written.
         user_id: Whose.
@@ -40,6 +44,14 @@ class Texts:
         self._user_id = user_id
         self._keys = keys
         self._found: Box | None = None
+
+    @cached_property
+    def key_name(self) -> str | None:
+        """The name of the user's key; None for one who has none."""
+        if self._keys is None:
+            return None
+        query = select(_u.c.name).where(_u.c.user_id == self._user_id)
+        return self._connection.scalar(query)
 
     def keep(self, text: str, column: str, *row: int) -> str:
         """Text as it is kept in a column ("turns.content") of the row of these keys."""
@@ -75,12 +87,12 @@ class Texts:
     def _box(self, *, new: bool = False) -> Box:
         assert self._keys is not None
         if self._found is None:
-            name = key_name(self._connection, self._user_id)
-            if name is not None:
-                self._found = self._keys.box(name)
+            if self.key_name is not None:
+                self._found = self._keys.of_user(self._user_id, self.key_name)
             elif new:
                 self._found = self._keys.begin(self._user_id)
-                row = {"user_id": self._user_id, "name": self._found.name}
+                self.key_name = self._found.name
+                row = {"user_id": self._user_id, "name": self.key_name}
                 self._connection.execute(insert(_u).values(row))
             else:
                 raise MissingKeyError(
@@ -98,21 +110,28 @@ def keys_of(connection: Connection) -> Keys | None:
 
 def texts_of_user(connection: Connection, user_id: str) -> Texts:
     """The text of a user's rows."""
-    return Texts(connection, user_id, keys_of(connection))
+    keys = keys_of(connection)
+    if keys is None:
+        return Texts(connection, user_id, None)
+    known: dict[str, Texts] = connection.get_execution_options()["plum_texts"]
+    if user_id not in known:
+        known[user_id] = Texts(connection, user_id, keys)
+    return known[user_id]
 
 
 def texts_of_session(connection: Connection, key: int) -> Texts:
     """The same, of the user whose session it is."""
-    keys = keys_of(connection)
-    if keys is None:
+    if keys_of(connection) is None:
         return Texts(connection, "", None)
     user_id = connection.scalars(select(_s.c.user_id).where(_s.c.id == key)).one()
-    return Texts(connection, user_id, keys)
+    return texts_of_user(connection, user_id)
 
 
-def key_name(connection: Connection, user_id: str) -> str | None:
-    """The name of the user's key; None for one who has none."""
-    return connection.scalar(select(_u.c.name).where(_u.c.user_id == user_id))
+def with_a_new_key(connection: Connection, user_id: str) -> Texts:
+    """The text of a user who has no key from now on, until there is something to keep."""
+    connection.execute(delete(_u).where(_u.c.user_id == user_id))
+    del connection.get_execution_options()["plum_texts"][user_id]
+    return texts_of_user(connection, user_id)
 
 
 # -- weights -----------------------------------------------------------------------------------
@@ -120,10 +139,9 @@ def key_name(connection: Connection, user_id: str) -> str | None:
 
 def new_data_key(connection: Connection, user_id: str, number: int) -> str | None:
     """A key for the weights of one generation, as it is kept; None in a plain journal."""
-    keys = keys_of(connection)
-    if keys is None:
+    if keys_of(connection) is None:
         return None
-    texts = Texts(connection, user_id, keys)
+    texts = texts_of_user(connection, user_id)
     return texts.keep(secrets.token_hex(KEY_BYTES), "generations.data_key", number)
 
 
@@ -135,13 +153,13 @@ def seal_of(connection: Connection, user_id: str, number: int, data_key: str | N
     keys = keys_of(connection)
     if keys is None or not data_key:
         return None
-    name = key_name(connection, user_id)
-    kept = data_key
+    name, kept = texts_of_user(connection, user_id).key_name, data_key
 
     def box() -> Box:
         if name is None:
             raise MissingKeyError(f"the journal names no key of user {user_id!r}; it was changed")
-        opened = keys.box(name).open_text(kept, "generations.data_key", number)
+        users = keys.of_user(user_id, name)
+        opened = users.open_text(kept, "generations.data_key", number)
         return Box(f"{keys.owner(user_id)}/{number}", bytes.fromhex(opened))
 
     return Seal(box, WEIGHTS)

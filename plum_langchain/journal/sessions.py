@@ -23,7 +23,7 @@ from plum_langchain.journal.rows import (
     turns_of_others,
     turns_of_thread,
 )
-from plum_langchain.journal.sealing import key_name
+from plum_langchain.journal.sealing import texts_of_user
 from plum_langchain.session import Session, SessionState, Turn, check_id
 
 _s = schema.sessions
@@ -270,7 +270,7 @@ class Sessions:
         if not self._database.encrypted:
             return None
         with self._database.read() as connection:
-            return key_name(connection, user_id)
+            return texts_of_user(connection, user_id).key_name
 
     def users_with(self, *states: SessionState) -> list[str]:
         """The users who have sessions in one of `states`, longest waiting first."""

@@ -129,6 +129,10 @@ def test_text_that_was_moved_or_changed_is_refused(open_sealed: Open) -> None:
     _execute(plum, "UPDATE sessions SET user_id = 'bob', session_id = 's2' WHERE id = ?", 1)
     with pytest.raises(EncryptionError, match="can't be opened"):
         plum.journal.sessions.get("bob", "s2")
+    ((anas_key,),) = _rows(plum, "SELECT name FROM user_keys WHERE user_id = 'ana'")
+    _execute(plum, "UPDATE user_keys SET name = ? WHERE user_id = 'bob'", anas_key)
+    with pytest.raises(EncryptionError, match="for user 'bob', which is another user's"):
+        plum.journal.sessions.get("bob", "s2")
 
 
 def test_columns_of_a_row_cant_be_swapped(open_sealed: Open) -> None:
@@ -167,6 +171,24 @@ def test_weights_are_sealed_and_only_opened_in_their_place(open_sealed: Open) ->
     _execute(plum, "UPDATE generations SET data_key = NULL WHERE number = ?", 2)
     with pytest.raises(DamagedAdapterError, match="the journal has no key for them"):
         plum.chat_model("ana").invoke("zebra")
+
+
+def test_weights_are_sealed_before_any_of_them_is_written(
+    open_plum: Open, open_sealed: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    write_bytes = Path.write_bytes
+
+    def watched(path: Path, content: bytes) -> int:
+        written.append(content)
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    for plum, in_the_clear in ((open_plum("plain"), 1), (open_sealed("sealed"), 0)):
+        written.clear()
+        plum.add_session(session("ana", "s1", "My zebra is called Quibblewort."))
+        plum.consolidate("ana")
+        assert sum(b"lora_A" in content for content in written) == in_the_clear
 
 
 def test_an_encrypted_home_learns_what_a_plain_one_does(open_plum: Open, open_sealed: Open) -> None:

@@ -1,6 +1,8 @@
 """Destroying a key: what was forgotten can't be read from a copy of the home either."""
 
+import itertools
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 
 from plum_langchain.errors import EncryptionError, MissingKeyError
+from plum_langchain.journal.rows import turns_of
+from plum_langchain.session import Turn
 from tests.tiny import session
 from tests.unit_tests.homes import on_disk, states
 
@@ -202,6 +206,47 @@ def test_another_process_goes_on_with_the_new_key(taught: Any, open_sealed: Open
     taught.forget("ana", "s2")
     other.add_session(session("ana", "s4", "Still here."))
     assert said(taught)[-1] == "Still here." and said(other) == said(taught)
+
+
+def test_a_reader_reads_on_while_the_key_is_destroyed(
+    taught: Any, open_sealed: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What began before the forgetting sees all that there was then, as in a plain home."""
+    other = open_sealed()
+    monkeypatch.setattr(taught.journal, "scrub", lambda: None)  # it would wait for the reader
+    with other.journal._database.read() as connection:
+        before = [turn.content for turn in turns_of(connection, 1)]
+        taught.forget("ana", "s2")
+        other.journal._keys._open.cache_clear()
+        assert [turn.content for turn in turns_of(connection, 2)] == [ZEBRA, "Nice."]
+        assert [turn.content for turn in turns_of(connection, 1)] == before
+    assert ZEBRA not in said(other)
+
+
+def test_chats_go_on_while_keys_change(taught: Any, open_sealed: Open) -> None:
+    other, errors, ended = open_sealed(), [], threading.Event()
+
+    def chat() -> None:
+        try:
+            for number in itertools.count():
+                if ended.is_set():
+                    return
+                turn = Turn("user", f"It is number {number}.")
+                other.journal.sessions.append("ana", "t", [turn], idle_seconds=60)
+                said(other)
+                other.memory_named("retrieval").recall("ana", "number")
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=chat)
+    thread.start()
+    for name in ("s3", "s2", "s1"):
+        taught.forget("ana", name, probe=False)
+    ended.set()
+    thread.join(30)
+    assert not thread.is_alive() and not errors
+    left = said(taught)
+    assert left and left == [f"It is number {n}." for n in range(len(left))] == said(other)
 
 
 def test_a_store_that_does_not_destroy_is_asked_again(open_plum: Open) -> None:

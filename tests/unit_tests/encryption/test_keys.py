@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from sqlalchemy import event
 from typer.testing import CliRunner
 
 from plum_langchain.cli.app import app
@@ -134,6 +136,22 @@ def test_a_plain_home_imports_no_cryptography(tmp_path: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment
     )
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_plain_journal_is_asked_nothing_about_keys(open_plum: Open, open_sealed: Open) -> None:
+    def asked(plum: Any) -> list[str]:
+        statements: list[str] = []
+        plum.add_session(session("ana", "s1"))
+        plum.consolidate("ana")
+        engine = plum.journal._database._engine
+        event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+        plum.record("ana", "t", [HumanMessage("Hello")])
+        plum.chat_model("ana").invoke("Hello")
+        plum.journal.sessions.all("ana")
+        return [statement for statement in statements if "user_keys" in statement]
+
+    assert asked(open_plum("plain")) == []
+    assert asked(open_sealed("sealed")) != []
 
 
 # -- one box -----------------------------------------------------------------------------------
