@@ -129,6 +129,8 @@ class GoingBack(ABC):
             SessionStateError: without `lose_later`, where sessions would be lost.
             BusyError: a worker holds the user and doesn't let go, or another process owns the
                 retrieval index. Nothing was changed.
+            EncryptionError: the key can't be destroyed yet. It is forgotten all the same, and
+                whoever opens the home next tries again.
             StoppedError, Exception: of `relearn`, as for `consolidate`; it is forgotten all the
                 same, and the receipt is among `receipts`.
         """

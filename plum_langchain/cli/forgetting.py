@@ -9,7 +9,7 @@ import typer
 from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import AsJson, NoGate, User, app
 from plum_langchain.cli.learning import Questions, chat_model_errors, count_sessions
-from plum_langchain.errors import InvalidInputError, UnknownSessionError
+from plum_langchain.errors import InvalidInputError, MissingKeyError, UnknownSessionError
 from plum_langchain.session import Session, SessionState
 
 if TYPE_CHECKING:
@@ -64,14 +64,19 @@ def forget(
         plum.journal.sessions.require_user(user)
         found: list[Mention] | None = None
         if about is None:
-            there = [s for s in plum.journal.sessions.all(user) if not _is_gone(s)]
-            doomed = [s for s in there if everything or s.session_id == session]
+            try:
+                there = [s for s in plum.journal.sessions.all(user) if not _is_gone(s)]
+                doomed = [s for s in there if everything or s.session_id == session]
+                lines = [_described(one) for one in doomed]
+            except MissingKeyError as error:
+                if not everything:
+                    raise
+                lines = [f"everything, which can't be read any more ({error})"]
             if session is not None and not doomed:
                 raise UnknownSessionError(
                     f"user {user!r} has no session {session!r} to forget; `plum sessions --user "
                     f"{user!r}` lists them"
                 )
-            lines = [_described(one) for one in doomed]
         else:
             found = plum.mentions(user, about)
             if not found:

@@ -149,9 +149,19 @@ class Keys:
         return self.box(name)
 
     def destroy(self, name: str) -> None:
-        """Destroy a key for good."""
+        """Destroy a key for good.
+
+        Raises:
+            EncryptionError: the store can't, now.
+        """
         self._open.cache_clear()
-        self._store.destroy(name)
+        try:
+            self._store.destroy(name)
+        except Exception as error:  # a service may raise whatever it pleases
+            raise EncryptionError(
+                f"the key {name!r} can't be destroyed ({type(error).__name__}: {error}), and opens "
+                "what copies of the home hold; whoever opens the home next tries again"
+            ) from error
 
     def _read(self, name: str) -> Box:
         key = self._store.get(name)

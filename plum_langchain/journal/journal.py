@@ -41,7 +41,7 @@ class Journal:
         """Destroy a key that an erasure has retired (`Erased.retired_key`); whether there is one.
 
         Raises:
-            Exception: whatever their store pleases.
+            EncryptionError: it can't be, now.
         """
         if name is None or self._keys is None:
             return False

@@ -106,6 +106,11 @@ def test_the_command_line_takes_keys(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "ana" in run(app, [*home, *keys, "sessions"]).stdout
     assert files_with(tmp_path / "home", "Quibblewort") == []
+    (key,) = (path for path in (tmp_path / "keys").iterdir() if not path.name.startswith("home-"))
+    key.unlink()
+    forgetting = [*home, *keys, "forget", "--user", "ana", "--yes"]
+    assert run(app, [*forgetting, "--session", "s1"]).exit_code == 77
+    assert run(app, [*forgetting, "--all"]).exit_code == 0
     refused = run(app, [*home, "sessions"])
     assert refused.exit_code == 77 and "--keys" in refused.stderr
     assert run(app, [*home, "--keys", " ", "sessions"]).exit_code == 2
