@@ -104,7 +104,8 @@ class AdapterStore:
         for extra in set(writing.iterdir()) - {writing / WEIGHTS, writing / CONFIG}:
             _delete(extra)
         for name in (WEIGHTS, CONFIG):
-            if not (writing / name).is_file():
+            # Where the directory itself is gone, what comes next says so.
+            if not (writing / name).is_file() and writing.is_dir():
                 raise PlumError(f"training left no {name} in {writing}")
         _name_base(writing / CONFIG, manifest.base_model)
         files = {name: sha256_file(writing / name) for name in (CONFIG, WEIGHTS)}

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.consolidation.base import TrainedBase, load_base
-from plum_langchain.consolidation.heartbeat import beating
 from plum_langchain.consolidation.prepare import (
     Made,
     choose_replay,
     correct,
     fit_questions,
     make_questions,
+    noted_updates,
 )
 from plum_langchain.consolidation.progress import Consolidated, Progress, ProgressCallback
 from plum_langchain.errors import (
@@ -43,10 +43,12 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
+from plum_langchain.journal.heartbeat import beating
 from plum_langchain.learning import Sample, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
@@ -193,7 +195,8 @@ class Consolidator:
         try:
             learned_before = self._journal.generations.replay_questions(user_id)
             if session.kept == "questions":  # its transcript was disposed of
-                made = Made(self._journal.generations.questions_kept(user_id, session_id), [])
+                kept = self._journal.generations.questions_kept(user_id, session_id)
+                made = Made(kept, recorded_updates(session))
             else:
                 made = make_questions(maker, session, learned_before)
         except QuestionError as error:
@@ -223,6 +226,7 @@ class Consolidator:
             base_model=manifest.base_model,
             manifest_sha256=ref.manifest_sha256,
             metrics=manifest.metrics,
+            updates=[*made.updates, *noted_updates(made.questions)],
         )
         progress(Progress(user_id, session_id, "learned", questions=len(questions)))
         return Consolidated(
