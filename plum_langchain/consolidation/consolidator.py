@@ -161,8 +161,7 @@ class Consolidator:
         owner = self._home.owner(user_id)
         done: list[Consolidated] = []
         with self._journal.jobs.claim(user_id, "consolidate") as job:
-            kept = [g.number for g in self._journal.generations.all(user_id)]
-            self._store.sweep(owner, kept)
+            self._store.sweep(owner, lambda: self._journal.generations.kept_under(job))
             lease = self._settings.lease_seconds
             with beating(
                 self._journal.jobs, job, lease_seconds=lease, should_stop=should_stop

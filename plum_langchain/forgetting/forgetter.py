@@ -15,7 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.errors import BusyError, PlumError, UnknownSessionError, loggable
+from plum_langchain.errors import (
+    BusyError,
+    LeaseLostError,
+    PlumError,
+    UnknownSessionError,
+    loggable,
+)
 from plum_langchain.forgetting.doomed import Doomed, Told, told_of, with_what_quotes_it
 from plum_langchain.forgetting.probes import Probing
 from plum_langchain.forgetting.receipt import Forgotten
@@ -71,7 +77,7 @@ class Forgetter:
         self._journal.sessions.require_user(user_id)
         with self._journal.jobs.claim(user_id, "rollback") as job:
             gone = self._journal.generations.rollback(job, generation, lose_later=lose_later)
-            self._destroy(user_id, gone)
+            self._destroy(job, gone)
         return tuple(gone)
 
     def forget(
@@ -93,6 +99,7 @@ class Forgetter:
             relearn: Learns what is in line of this user, and returns what was learned.
         """
         started = time.perf_counter()
+        self.resume(user_id)
         self._require(user_id, doomed)  # a mistyped name must not stop anybody's work
         self._retrieval.require_ownership()
         with self._claimed(user_id) as job:
@@ -134,15 +141,15 @@ class Forgetter:
         told = told_of(self._journal, user_id, doomed)
         probing = self._probing(user_id, doomed, told, probe)
         probing.ask()
-        erased, removed, index_left = self._erase(job, doomed, lose_later)
+        erased, removed, files_left = self._erase(job, doomed, lose_later)
         # Read under the lease: right after it, a scheduled round may learn them again.
         waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
         head = self._journal.generations.head(user_id)
         wiped = self._wipe()
         traces, searched = self._look(user_id, told)
         probing.ask()
-        left = wiped or index_left or traces
-        if wiped is None and index_left is None:
+        left = wiped or files_left or traces
+        if wiped is None and files_left is None:
             self._journal.forgettings.end(erased.key)  # else whoever opens the home next does
         receipt = Forgotten(
             user_id=user_id,
@@ -164,16 +171,19 @@ class Forgetter:
         )
         return receipt, probing
 
-    def resume(self) -> None:
+    def resume(self, user_id: str | None = None) -> None:
         """End what was cut off after its transaction: the weights go, and the index.
 
         What another process is at, or can't be done now (its index is in use), is left for later.
+
+        Args:
+            user_id: Of this user alone; of everybody by default.
         """
-        for cut in self._journal.forgettings.unfinished():
+        for cut in self._journal.forgettings.unfinished(user_id):
             try:
-                with self._journal.jobs.claim(cut.user_id, "forget"):
+                with self._journal.jobs.claim(cut.user_id, "forget") as job:
                     self._retrieval.forget(cut.user_id)
-                    self._destroy(cut.user_id, cut.generations)
+                    self._destroy(job, cut.generations)
                     self._journal.scrub()
                     self._journal.forgettings.end(cut.key)
             except BusyError as error:
@@ -200,7 +210,7 @@ class Forgetter:
         """Erase from index, journal and disk.
 
         Returns:
-            What was erased, how many files went as well, and why the index may be left.
+            What was erased, how many files went as well, and why some of them may be left.
         """
         user_id, owner = job.user_id, self._home.owner(job.user_id)
         # The index goes first, so that a crash leaves nothing in it that the journal has erased,
@@ -215,19 +225,18 @@ class Forgetter:
         )
         gone = [generation.number for generation in erased.generations]
         removed += self._store.count_files(owner, gone)
-        self._journal.jobs.heartbeat(job)  # who has lost the lease must not sweep
-        self._destroy(user_id, gone)
-        try:
+        try:  # it is forgotten by now: what can't be done here is done by the next (`resume`)
+            self._destroy(job, gone)
             removed += self._retrieval.delete_index(user_id)
-        except BusyError as error:
+        except (BusyError, LeaseLostError) as error:
             logger.warning("%s", error)
-            return erased, removed, f"the retrieval index may still hold it: {error}"
+            return erased, removed, f"weights or the retrieval index may still hold it: {error}"
         return erased, removed, None
 
-    def _destroy(self, user_id: str, generations: Sequence[int]) -> None:
-        owner = self._home.owner(user_id)
+    def _destroy(self, job: Job, generations: Sequence[int]) -> None:
+        owner = self._home.owner(job.user_id)
         self._store.remove(owner, generations)
-        self._store.sweep(owner, [g.number for g in self._journal.generations.all(user_id)])
+        self._store.sweep(owner, lambda: self._journal.generations.kept_under(job))
         self._engine.drop(owner)
 
     def _wipe(self) -> str | None:

@@ -83,6 +83,16 @@ class Generations:
         with self._database.read() as connection:
             return [generation_of(row) for row in connection.execute(query)]
 
+    def kept_under(self, job: Job) -> list[int]:
+        """The numbers on disk, as long as the job holds its lease.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+        """
+        with self._database.read() as connection:
+            require_running(connection, job)
+            return kept_numbers(connection, job.user_id)
+
     def latest_base_model(self) -> str | None:
         """The base model of the newest generation in this home, whoever's it is."""
         with self._database.read() as connection:

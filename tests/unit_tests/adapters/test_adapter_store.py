@@ -148,7 +148,7 @@ def test_a_dead_workers_leftovers_are_in_nobodys_way(store: AdapterStore) -> Non
 def test_being_cleared_away_while_writing_is_a_lost_lease(store: AdapterStore) -> None:
     def fill(directory: Path) -> Manifest:
         filler()(directory)
-        store.sweep(OWNER, [])  # as the worker that took over does
+        store.sweep(OWNER, lambda: [])  # as the worker that took over does
         return manifest()
 
     with pytest.raises(LeaseLostError, match="another worker has taken over"):
@@ -163,7 +163,7 @@ def test_being_cleared_away_while_it_is_completed_is_a_lost_lease(
 
     def overtaken(path: Path) -> bool:
         if path.name == "README.md":  # after the directory was listed
-            store.sweep(OWNER, [])
+            store.sweep(OWNER, lambda: [])
         return delete(path)
 
     monkeypatch.setattr(store_module, "_delete", overtaken)
@@ -309,10 +309,10 @@ def test_sweep_deletes_what_no_row_keeps(store: AdapterStore, ref: AdapterRef) -
     (directory / ".writing-00000003").mkdir()
     (directory / ".DS_Store").write_bytes(b"a file some desktop left")
     (directory / "link").symlink_to(other.path)
-    assert store.sweep(OWNER, [1]) == 4
+    assert store.sweep(OWNER, lambda: [1]) == 4
     assert [path.name for path in directory.iterdir()] == ["00000001"]
-    assert store.sweep(OWNER, [1]) == 0
-    assert store.sweep("5" * 32, []) == 0
+    assert store.sweep(OWNER, lambda: [1]) == 0
+    assert store.sweep("5" * 32, lambda: []) == 0
     store.check(ref)
     store.check(other)
 
@@ -344,7 +344,7 @@ def test_a_disk_that_refuses_to_delete_is_told_and_can_be_asked_again(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    for delete in (lambda: store.remove(OWNER, [1]), lambda: store.sweep(OWNER, [])):
+    for delete in (lambda: store.remove(OWNER, [1]), lambda: store.sweep(OWNER, lambda: [])):
         store.write(OWNER, 1, filler())
         with monkeypatch.context() as patched:
             patched.setattr(os, refused, refuse)
@@ -352,3 +352,16 @@ def test_a_disk_that_refuses_to_delete_is_told_and_can_be_asked_again(
                 delete()
         delete()
         assert not ref.path.exists()
+
+
+def test_what_is_published_while_it_is_swept_stays(store: AdapterStore) -> None:
+    """A worker that was paused between asking and sweeping must not delete another's work."""
+    place = store.root / OWNER / "00000007"
+    (store.root / OWNER / ".writing-00000006").mkdir(parents=True)
+
+    def kept() -> list[int]:
+        place.mkdir()  # another worker's
+        return []
+
+    assert store.sweep(OWNER, kept) == 1
+    assert place.is_dir()

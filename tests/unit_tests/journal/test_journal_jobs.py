@@ -123,6 +123,7 @@ def test_the_loser_of_an_expired_lease_changes_nothing(open_journal: Open) -> No
             lambda: slow.generations.prune(lost, 1),
             lambda: slow.generations.rollback(lost, 1),
             lambda: slow.forgettings.erase(lost, ["s1"]),
+            lambda: slow.generations.kept_under(lost),
             lambda: _publish(slow, lost, number, key),
         ]
         for attempt in attempts:
