@@ -122,7 +122,7 @@ class Database:
     def _named(self, error: DatabaseError | sqlite3.DatabaseError) -> PlumError | None:
         """What the user is to know of a database's error; None if it can only be a bug of ours."""
         found = str(getattr(error, "orig", error))
-        # "locking protocol": somebody holds what each reader of a write-ahead log needs for a moment.
+        # "locking protocol": somebody holds what each reader of the log needs for a moment.
         if any(word in found for word in ("locked", "busy", "locking protocol")):
             return BusyError(
                 f"the journal {self.url} is locked by another process and stayed so for "
