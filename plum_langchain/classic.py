@@ -139,7 +139,9 @@ class PlumMemory(BaseMemory):
         sessions = self.plum.journal.sessions
         turns = sessions.open_turns(self.user_id, self.session_id, idle_seconds=idle)
         messages: list[BaseMessage] = [
-            HumanMessage(t.content) if t.role == "user" else AIMessage(t.content) for t in turns
+            HumanMessage(t.content) if t.role == "user" else AIMessage(t.content)
+            for t in turns
+            if t.content  # else it was forgotten
         ]
         snippets: tuple[Snippet, ...] = ()
         name = check_memory_name(inputs.get(_MEMORY, self.memory))

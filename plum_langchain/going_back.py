@@ -141,7 +141,7 @@ class GoingBack(ABC):
         if about is None:
             doomed = Doomed(None) if session is None else Doomed((session,))
         elif not isinstance(about, str):
-            doomed = Doomed.of_mentions(about)
+            doomed = Doomed.of_mentions(self.journal, user_id, about)
         elif confirm is None:
             raise InvalidInputError(
                 "about='...' needs confirm=, a function that is shown what was found and returns "
@@ -149,8 +149,9 @@ class GoingBack(ABC):
                 "about= what plum.mentions() has found"
             )
         else:
-            doomed = Doomed.of_mentions(confirm(self.mentions(user_id, about)))
-        if doomed.sessions == () and not doomed.turns:
+            found = confirm(self.mentions(user_id, about))
+            doomed = Doomed.of_mentions(self.journal, user_id, found)
+        if doomed.is_nothing():
             return Forgotten(user_id, no_probes="nothing was to be forgotten")
 
         def learn_again() -> list[str]:

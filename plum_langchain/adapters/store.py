@@ -110,7 +110,8 @@ class AdapterStore:
         for extra in set(writing.iterdir()) - {writing / WEIGHTS, writing / CONFIG}:
             _delete(extra)
         for name in (WEIGHTS, CONFIG):
-            if not (writing / name).is_file():
+            # Where the directory itself is gone, what comes next says so.
+            if not (writing / name).is_file() and writing.is_dir():
                 raise PlumError(f"training left no {name} in {writing}")
         _name_base(writing / CONFIG, manifest.base_model)
         files = {name: sha256_file(writing / name) for name in (CONFIG, WEIGHTS)}
@@ -160,13 +161,21 @@ class AdapterStore:
 
     def count_files(self, owner: str, generations: Iterable[int]) -> int:
         """How many files of generations are on the disk."""
-        places = [self._place(owner, generation) for generation in generations]
-        return sum(path.is_file() for place in places for path in place.rglob("*"))
+        found = 0
+        for generation in generations:
+            with contextlib.suppress(FileNotFoundError):  # whoever has taken over has swept it
+                found += sum(path.is_file() for path in self._place(owner, generation).iterdir())
+        return found
 
-    def sweep(self, owner: str, kept: Iterable[int]) -> int:
+    def sweep(self, owner: str, kept: Callable[[], Iterable[int]]) -> int:
         """Delete what no journal row keeps: half-written directories and given-up generations.
 
         Only for the holder of the user's lease. Returns how many were deleted.
+
+        Args:
+            owner: The user's hash.
+            kept: The numbers of the generations that stay, asked for once it is known what is
+                there: what another worker publishes in the meantime is not touched.
 
         Raises:
             PlumError: the disk refuses.
@@ -174,9 +183,10 @@ class AdapterStore:
         directory = self.root / owner
         if not directory.is_dir():
             return 0
-        names = {self._place(owner, generation).name for generation in kept}
         with _refusal_named(directory):
-            strangers = [entry for entry in directory.iterdir() if entry.name not in names]
+            there = list(directory.iterdir())
+            names = {self._place(owner, generation).name for generation in kept()}
+            strangers = [entry for entry in there if entry.name not in names]
             for entry in strangers:
                 _delete(entry)
             sync(directory)

@@ -169,7 +169,7 @@ def _open_session(plum: "Plum", user: str, name: str) -> Session:
 def _talk(plum: "Plum", opened: Session, model: "ChatPlum") -> str | None:
     """The chat itself; returns the id of the session that is open at its end, if there is one."""
     user, thread = opened.user_id, opened.thread_id or opened.session_id
-    said = [(turn.role, turn.content) for turn in opened.turns]
+    said = [(turn.role, turn.content) for turn in opened.turns if turn.content]
     session = opened.session_id if said else None
 
     def save(turn: Turn) -> str:

@@ -173,6 +173,7 @@ def show_receipt(receipt: "Forgotten") -> None:
     left = [name for name in receipt.to_relearn if name not in receipt.relearned]
     rows = [
         ("forgotten", ", ".join([*receipt.sessions, *turns]) or "nothing was left"),
+        *([("lost with it", ", ".join(receipt.lost))] if receipt.lost else []),
         ("generations destroyed", ", ".join(map(str, receipt.generations_destroyed)) or "none"),
         ("rows and files", f"{erased}; {count(receipt.files_removed, 'file')}"),
         *([("key", "destroyed: earlier copies of the home can't be read")] * receipt.key_destroyed),
@@ -202,13 +203,22 @@ def _known(receipt: "Forgotten") -> str:
 def show_receipts(receipts: Sequence[Mapping[str, Any]]) -> None:
     """What was forgotten of a user, a line each."""
     show_table(
-        ("at", "sessions", "turns", "generations destroyed", "known before", "known since"),
+        (
+            "at",
+            "sessions",
+            "turns",
+            "generations destroyed",
+            "ended",
+            "known before",
+            "known since",
+        ),
         [
             (
                 one["at"],
                 ", ".join(one.get("sessions", ())) or "-",
                 sum(map(len, one.get("turns", {}).values())) or "-",
                 ", ".join(map(str, one["generations_destroyed"])) or "-",
+                "yes" if one["ended"] else "no",
                 *_before_and_since(one.get("probes")),
             )
             for one in receipts

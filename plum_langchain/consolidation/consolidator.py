@@ -17,13 +17,13 @@ from pathlib import Path
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.consolidation.base import TrainedBase, load_base
-from plum_langchain.consolidation.heartbeat import beating
 from plum_langchain.consolidation.prepare import (
     Made,
     choose_replay,
     correct,
     fit_questions,
     make_questions,
+    noted_updates,
 )
 from plum_langchain.consolidation.progress import Consolidated, Progress, ProgressCallback
 from plum_langchain.encryption.box import ALGORITHM
@@ -45,10 +45,12 @@ from plum_langchain.errors import (
 )
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
+from plum_langchain.journal.heartbeat import beating
 from plum_langchain.learning import Sample, learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
@@ -161,8 +163,7 @@ class Consolidator:
         owner = self._home.owner(user_id)
         done: list[Consolidated] = []
         with self._journal.jobs.claim(user_id, "consolidate") as job:
-            kept = [g.number for g in self._journal.generations.all(user_id)]
-            self._store.sweep(owner, kept)
+            self._store.sweep(owner, lambda: self._journal.generations.kept_under(job))
             lease = self._settings.lease_seconds
             with beating(
                 self._journal.jobs, job, lease_seconds=lease, should_stop=should_stop
@@ -195,7 +196,8 @@ class Consolidator:
         try:
             learned_before = self._journal.generations.replay_questions(user_id)
             if session.kept == "questions":  # its transcript was disposed of
-                made = Made(self._journal.generations.questions_kept(user_id, session_id), [])
+                kept = self._journal.generations.questions_kept(user_id, session_id)
+                made = Made(kept, recorded_updates(session))
             else:
                 made = make_questions(maker, session, learned_before)
         except QuestionError as error:
@@ -225,6 +227,7 @@ class Consolidator:
             base_model=manifest.base_model,
             manifest_sha256=ref.manifest_sha256,
             metrics=manifest.metrics,
+            updates=[*made.updates, *noted_updates(made.questions)],
         )
         progress(Progress(user_id, session_id, "learned", questions=len(questions)))
         return Consolidated(

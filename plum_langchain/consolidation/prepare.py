@@ -169,16 +169,19 @@ def correct(
     long all the same is left out.
     """
     earlier = [q for own in latest(learned_before).values() for q in own]
-    noted = dict.fromkeys(
-        Update(q.replaces, q.statement) for q in questions if q.replaces and q.statement
-    )
     found: list[Question] = []
-    for question in corrected([*updates, *noted], questions, earlier):
+    for question in corrected([*updates, *noted_updates(questions)], questions, earlier):
         now = (question.statement or "").partition(EARLIER)[0] or None
         found += _short_enough([question], encoder) or _short_enough(
             [replace(question, statement=now)], encoder
         )
     return found
+
+
+def noted_updates(questions: Sequence[Question]) -> list[Update]:
+    """What a maker found that a session changes (`Question.replaces`)."""
+    noted = (Update(q.replaces, q.statement) for q in questions if q.replaces and q.statement)
+    return list(dict.fromkeys(noted))
 
 
 def choose_replay(

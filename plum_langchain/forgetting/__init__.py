@@ -1,6 +1,7 @@
 """Going back: chats that are erased, and weights that never knew them."""
 
-from plum_langchain.forgetting.forgetter import Doomed, Forgetter
+from plum_langchain.forgetting.doomed import Doomed
+from plum_langchain.forgetting.forgetter import Forgetter
 from plum_langchain.forgetting.mentions import Mention, find_mentions
 from plum_langchain.forgetting.receipt import Forgotten, Probes, Recall
 

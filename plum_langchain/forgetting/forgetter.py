@@ -8,68 +8,34 @@ is cut off; the rest is done by whoever opens the home next (`resume`).
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
-from plum_langchain.errors import BusyError, MissingKeyError, PlumError, loggable
-from plum_langchain.forgetting.echoes import find_echoes
-from plum_langchain.forgetting.mentions import Mention
-from plum_langchain.forgetting.probes import ask, choose_probes
-from plum_langchain.forgetting.receipt import Forgotten, Probes, Recall
+from plum_langchain.errors import (
+    BusyError,
+    LeaseLostError,
+    PlumError,
+    UnknownSessionError,
+    loggable,
+)
+from plum_langchain.forgetting.doomed import Doomed, Told, told_of, with_what_quotes_it
+from plum_langchain.forgetting.probes import Probing
+from plum_langchain.forgetting.receipt import Forgotten
 from plum_langchain.forgetting.traces import find_traces, pieces_of
 from plum_langchain.home import Home
 from plum_langchain.journal import Erased, Job, Journal
+from plum_langchain.journal.heartbeat import beating
 from plum_langchain.memories import Retrieval
 from plum_langchain.models import Engine
-from plum_langchain.session import Question, Session, SessionState
+from plum_langchain.session import SessionState
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 30.0  # seconds to wait for a worker that was asked to let go of the user
-
-
-@dataclass(frozen=True)
-class Doomed:
-    """What is to be forgotten: sessions (None for all), and turns of others by position."""
-
-    sessions: tuple[str, ...] | None = ()
-    turns: Mapping[str, tuple[int, ...]] | None = None
-
-    @classmethod
-    def of_mentions(cls, mentions: Sequence[Mention]) -> "Doomed":
-        """The turns that were found, and the sessions of which there is no transcript."""
-        whole = tuple(dict.fromkeys(m.session_id for m in mentions if m.turn is None))
-        turns: dict[str, tuple[int, ...]] = {}
-        for one in mentions:
-            if one.turn is not None and one.session_id not in whole:
-                turns[one.session_id] = (*turns.get(one.session_id, ()), one.turn)
-        return cls(whole, turns)
-
-    def with_turns(self, more: Mapping[str, tuple[int, ...]]) -> "Doomed":
-        """The same, and these turns as well."""
-        turns = dict(self.turns or {})
-        for name, at in more.items():
-            turns[name] = tuple(sorted({*turns.get(name, ()), *at}))
-        return replace(self, turns=turns)
-
-    def has(self, session_id: str) -> bool:
-        """Whether the session goes whole."""
-        return self.sessions is None or session_id in self.sessions
-
-    def named(self) -> list[str]:
-        """The sessions it names."""
-        return [*(self.sessions or ()), *(self.turns or {})]
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What of the doomed is in memory while it is forgotten, and nowhere else afterwards."""
-
-    texts: tuple[str, ...]
-    said: tuple[str, ...]
-    probes: tuple[Question, ...]
 
 
 class Forgetter:
@@ -82,6 +48,7 @@ class Forgetter:
         engine: Lets go of weights, and is asked for what they know.
         retrieval: Of the home.
         system_prompt: The one adapters are trained with.
+        lease_seconds: How long a worker is believed to live without a heartbeat.
     """
 
     def __init__(
@@ -93,6 +60,7 @@ class Forgetter:
         retrieval: Retrieval,
         *,
         system_prompt: str | None,
+        lease_seconds: float,
     ) -> None:
         self._home = home
         self._journal = journal
@@ -100,6 +68,7 @@ class Forgetter:
         self._engine = engine
         self._retrieval = retrieval
         self._system_prompt = system_prompt
+        self._lease_seconds = lease_seconds
 
     def rollback(
         self, user_id: str, generation: int, *, lose_later: bool = False
@@ -108,7 +77,7 @@ class Forgetter:
         self._journal.sessions.require_user(user_id)
         with self._journal.jobs.claim(user_id, "rollback") as job:
             gone = self._journal.generations.rollback(job, generation, lose_later=lose_later)
-            self._destroy(user_id, gone)
+            self._destroy(job, gone)
         return tuple(gone)
 
     def forget(
@@ -130,64 +99,96 @@ class Forgetter:
             relearn: Learns what is in line of this user, and returns what was learned.
         """
         started = time.perf_counter()
-        sessions = self._journal.sessions
-        sessions.require_user(user_id)
-        for name in doomed.named():
-            sessions.get(user_id, name)  # a mistyped name must not stop anybody's work
+        self._journal.sessions.require_user(user_id)
+        self.resume(user_id)
+        self._require(user_id, doomed)  # a mistyped name must not stop anybody's work
         self._retrieval.require_ownership()
-        with self._journal.jobs.claim(user_id, "forget", patience=_PATIENCE) as job:
-            learned = self._learned(user_id, doomed)
-            told = self._told(user_id, doomed)
-            doomed = doomed.with_turns(find_echoes(told.said, self._later(user_id, doomed)))
-            probes, no_probes = self._probe_before(user_id, doomed, told) if probe else (None, _OFF)
-            erased, removed = self._erase(job, doomed, lose_later)
-            destroyed = self._journal.destroy_key(erased.retired_key)
-            # Read under the lease: right after it, a scheduled round may learn them again.
-            waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
-            head = self._journal.generations.head(user_id)
-            traces, searched = self._scrub(user_id, told)
-            if probes is not None:
-                control, why = self._ask(user_id, told.probes)
-                probes = None if control is None else replace(probes, control=control)
-                no_probes = why
-            receipt = Forgotten(
-                user_id=user_id,
-                sessions=erased.sessions,
-                turns=erased.turns,
-                rows=erased.rows,
-                generations_destroyed=tuple(g.number for g in erased.generations),
-                manifests={g.number: g.manifest_sha256 for g in erased.generations},
-                files_removed=removed,
-                key_destroyed=destroyed,
-                serving=head.number if head else None,
-                serving_manifest=head.manifest_sha256 if head else None,
-                to_relearn=tuple(name for name in waiting if name in learned),
-                probes=probes,
-                no_probes=no_probes,
-                traces=traces,
-                searched=searched,
-                seconds=time.perf_counter() - started,
-            )
-            self._journal.forgettings.end(erased.key, receipt.to_json())
+        with self._claimed(user_id) as job:
+            receipt, probing = self._forget(job, doomed, lose_later=lose_later, probe=probe)
+        receipt = replace(receipt, seconds=time.perf_counter() - started)
+        self._journal.forgettings.note(receipt.key, receipt.to_json())
         if relearn is not None and receipt.to_relearn:
-            receipt = self._relearned(receipt, told, relearn)
-            receipt = replace(receipt, seconds=time.perf_counter() - started)
-            self._journal.forgettings.end(erased.key, receipt.to_json())
+            receipt = self._relearned(receipt, probing, relearn)
+            receipt = replace(receipt, seconds=time.perf_counter() - started, at=datetime.now(UTC))
+            self._journal.forgettings.note(receipt.key, receipt.to_json())
         return receipt
 
-    def resume(self) -> None:
-        """End what was cut off after its transaction: the weights go, and the index.
+    def _require(self, user_id: str, doomed: Doomed) -> None:
+        for name in doomed.named():
+            if self._journal.sessions.get(user_id, name).state == SessionState.FORGOTTEN:
+                raise UnknownSessionError(f"user {user_id!r} has no session {name!r} to forget")
+
+    @contextmanager
+    def _claimed(self, user_id: str) -> Iterator[Job]:
+        """The user's lease, kept alive: loading a model and looking through files takes its time.
+
+        A consolidation of the user is asked to stop.
+        """
+        jobs = self._journal.jobs
+        with (
+            jobs.claim(user_id, "forget", patience=_PATIENCE) as job,
+            beating(jobs, job, lease_seconds=self._lease_seconds, should_stop=lambda: False),
+        ):
+            yield job
+
+    def _forget(
+        self, job: Job, doomed: Doomed, *, lose_later: bool, probe: bool
+    ) -> tuple[Forgotten, Probing]:
+        """What is done under the lease."""
+        user_id, sessions = job.user_id, self._journal.sessions
+        learned = self._learned(user_id, doomed)
+        doomed = with_what_quotes_it(self._journal, user_id, doomed)
+        told = told_of(self._journal, user_id, doomed)
+        probing = self._probing(user_id, doomed, told, probe)
+        probing.ask()
+        erased, removed, files_left = self._erase(job, doomed, lose_later)
+        destroyed = self._journal.destroy_key(erased.retired_key)
+        # Read under the lease: right after it, a scheduled round may learn them again.
+        waiting = [s.session_id for s in sessions.all(user_id, SessionState.FINISHED)]
+        head = self._journal.generations.head(user_id)
+        wiped = self._wipe()
+        traces, searched = self._look(user_id, told)
+        probing.ask()
+        left = wiped or files_left or traces
+        if wiped is None and files_left is None:
+            self._journal.forgettings.end(erased.key)  # else whoever opens the home next does
+        receipt = Forgotten(
+            user_id=user_id,
+            key=erased.key,
+            sessions=erased.sessions,
+            lost=erased.lost,
+            turns=erased.turns,
+            rows=erased.rows,
+            generations_destroyed=tuple(g.number for g in erased.generations),
+            manifests={g.number: g.manifest_sha256 for g in erased.generations},
+            files_removed=removed,
+            key_destroyed=destroyed,
+            serving=head.number if head else None,
+            serving_manifest=head.manifest_sha256 if head else None,
+            to_relearn=tuple(name for name in waiting if name in learned),
+            probes=probing.probes(),
+            no_probes=probing.why_not,
+            traces=left,
+            searched=searched,
+        )
+        return receipt, probing
+
+    def resume(self, user_id: str | None = None) -> None:
+        """End what was cut off after its transaction: the weights go, the index and the key.
 
         What another process is at, or can't be done now (its index is in use), is left for later.
+
+        Args:
+            user_id: Of this user alone; of everybody by default.
         """
-        for cut in self._journal.forgettings.unfinished():
+        for cut in self._journal.forgettings.unfinished(user_id):
             try:
-                with self._journal.jobs.claim(cut.user_id, "forget"):
+                with self._journal.jobs.claim(cut.user_id, "forget") as job:
                     self._retrieval.forget(cut.user_id)
-                    self._destroy(cut.user_id, cut.generations)
+                    self._destroy(job, cut.generations)
                     self._journal.destroy_key(cut.retired_key)
                     self._journal.scrub()
-                    self._journal.forgettings.end(cut.key, None)
+                    self._journal.forgettings.end(cut.key)
             except BusyError as error:
                 logger.info("what was to be forgotten is not all gone yet: %s", error)
             except (PlumError, OSError) as error:
@@ -198,47 +199,73 @@ class Forgetter:
 
         Where another process uses them, its next search and the next wiping do.
         """
-        try:
-            for user_id in users:
+        for user_id in users:
+            try:
                 self._retrieval.forget(user_id)
-            self._journal.scrub()
-        except BusyError as error:
-            logger.warning("%s", error)
+            except BusyError as error:
+                logger.warning("%s", error)
+        if users:
+            self._wipe()
+
+    def _learned(self, user_id: str, doomed: Doomed) -> set[str]:
+        """The sessions in the weights, some of which may be learned again."""
+        if doomed.sessions is None:
+            return set()
+        learned = self._journal.sessions.all(user_id, SessionState.LEARNED)
+        return {session.session_id for session in learned}
 
     # -- erasing -------------------------------------------------------------------------------
 
-    def _erase(self, job: Job, doomed: Doomed, lose_later: bool) -> tuple[Erased, int]:
-        """Erase from index, journal and disk; returns how many files went as well."""
+    def _erase(self, job: Job, doomed: Doomed, lose_later: bool) -> tuple[Erased, int, str | None]:
+        """Erase from index, journal and disk.
+
+        Returns:
+            What was erased, how many files went as well, and why some of them may be left.
+        """
         user_id, owner = job.user_id, self._home.owner(job.user_id)
         # The index goes first, so that a crash leaves nothing in it that the journal has erased,
         # and again, since a search may have made it anew in the meantime.
         removed = self._retrieval.delete_index(user_id)
         erased = self._journal.forgettings.erase(
-            job, doomed.sessions, turns=doomed.turns, lose_later=lose_later
+            job,
+            doomed.sessions,
+            turns=doomed.turns,
+            updates=doomed.updates,
+            lose_later=lose_later,
         )
         gone = [generation.number for generation in erased.generations]
         removed += self._store.count_files(owner, gone)
-        self._destroy(user_id, gone)
-        removed += self._retrieval.delete_index(user_id)
-        return erased, removed
+        try:  # it is forgotten by now: what can't be done here is done by the next (`resume`)
+            self._destroy(job, gone)
+            removed += self._retrieval.delete_index(user_id)
+        except (BusyError, LeaseLostError) as error:
+            logger.warning("%s", error)
+            return erased, removed, f"weights or the retrieval index may still hold it: {error}"
+        return erased, removed, None
 
-    def _destroy(self, user_id: str, generations: Sequence[int]) -> None:
-        owner = self._home.owner(user_id)
+    def _destroy(self, job: Job, generations: Sequence[int]) -> None:
+        owner = self._home.owner(job.user_id)
         self._store.remove(owner, generations)
-        self._store.sweep(owner, [g.number for g in self._journal.generations.all(user_id)])
+        self._store.sweep(owner, lambda: self._journal.generations.kept_under(job))
         self._engine.drop(owner)
 
-    def _scrub(self, user_id: str, told: _Told) -> tuple[str | None, int]:
-        """Wipe what was erased from the journal's files, and look whether it is gone.
-
-        Returns:
-            Why traces may be left, and how many pieces of text were looked for.
-        """
+    def _wipe(self) -> str | None:
+        """Wipe what was erased from the journal's files; returns why traces may be left."""
         try:
             self._journal.scrub()
         except BusyError as error:  # all is erased; only free space in the files isn't wiped
             logger.warning("%s", error)
-            return str(error), 0
+            return str(error)
+        return None
+
+    # -- proving -------------------------------------------------------------------------------
+
+    def _look(self, user_id: str, told: Told) -> tuple[str | None, int]:
+        """Look whether what was erased is gone from the files.
+
+        Returns:
+            Where it still stands, and how many pieces of text were looked for.
+        """
         pieces = pieces_of(told.texts)
         left = {
             path
@@ -249,8 +276,9 @@ class Forgetter:
             return None, len(pieces)
         names = ", ".join(str(path.relative_to(self._home.root)) for path in sorted(left))
         return (
-            f"text that was erased still stands in {names} of the home {self._home.root}; end "
-            "whatever else uses the home, and call Plum.journal.scrub()"
+            f"text that was erased still stands in {names} of the home {self._home.root}; delete "
+            "files that aren't the home's own, or end whatever else uses it and call "
+            "Plum.journal.scrub()"
         ), len(pieces)
 
     def _files(self, user_id: str) -> Iterator[Path]:
@@ -260,113 +288,53 @@ class Forgetter:
             yield from (path for path in (place / owner).rglob("*") if _is_file(path))
         yield from (path for path in self._home.root.iterdir() if _is_file(path))
 
-    # -- proving -------------------------------------------------------------------------------
+    def _probing(self, user_id: str, doomed: Doomed, told: Told, probe: bool) -> Probing:
+        """What will ask for it; nothing, where no weights know it."""
+        generations = self._journal.generations
 
-    def _told(self, user_id: str, doomed: Doomed) -> _Told:
-        """What is about to be erased; of one whose key is lost nothing can be told."""
-        texts: list[str] = []
-        said: list[str] = []
-        probes: list[Question] = []
-        parts = doomed.turns or {}
-        try:
-            sessions = self._journal.sessions.all(user_id)
-        except MissingKeyError:
-            if doomed.sessions is not None:
-                raise
-            sessions = []
-        for session in sessions:
-            name = session.session_id
-            whole = doomed.has(name)
-            if session.state == SessionState.FORGOTTEN or not (whole or name in parts):
-                continue
-            at = list(range(len(session.turns)) if whole else parts[name])
-            turns = [session.turns[i] for i in at if 0 <= i < len(session.turns)]
-            texts += [turn.content for turn in turns]
-            said += [turn.content for turn in turns if turn.role == "user"]
-            questions = self._journal.generations.questions_kept(user_id, name)
-            if not whole:
-                rest = {t.content for i, t in enumerate(session.turns) if i not in at}
-                questions = [q for q in questions if q.evidence and set(q.evidence) <= set(at)]
-                texts = [text for text in texts if text not in rest]
-            statements = [q.statement for q in questions if q.statement]
-            texts += statements
-            said += statements
-            probes += questions
-        return _Told(tuple(texts), tuple(said), tuple(choose_probes(probes)))
+        def served() -> AdapterRef | None:
+            head = generations.head(user_id)
+            owner = self._home.owner(user_id)
+            if head is None:
+                return None
+            return self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
 
-    def _learned(self, user_id: str, doomed: Doomed) -> set[str]:
-        """The sessions in the weights, some of which may be learned again."""
-        if doomed.sessions is None:
-            return set()
-        learned = self._journal.sessions.all(user_id, SessionState.LEARNED)
-        return {session.session_id for session in learned}
-
-    def _later(self, user_id: str, doomed: Doomed) -> list[Session]:
-        """The sessions that began after the first of the doomed, and don't go whole."""
-        if doomed.sessions is None:
-            return []
-        there = [
-            session
-            for session in self._journal.sessions.all(user_id)
-            if session.state != SessionState.FORGOTTEN
-        ]
-        named = set(doomed.named())
-        first = next((i for i, session in enumerate(there) if session.session_id in named), None)
-        if first is None:
-            return []
-        return [session for session in there[first:] if not doomed.has(session.session_id)]
-
-    def _probe_before(
-        self, user_id: str, doomed: Doomed, told: _Told
-    ) -> tuple[Probes | None, str | None]:
-        head = self._journal.generations.head(user_id)
-        known = set(head.learned) if head else set()
-        if known and doomed.sessions is None and not told.probes:
-            return None, "no question that asks for it is kept"
-        names = [self._journal.sessions.by_key(key).session_id for key in known]
-        if not set(names) & set(names if doomed.sessions is None else doomed.named()):
-            return None, "it was in no weights"
-        if not told.probes:
-            return None, "no question that asks for it is kept"
-        before, why = self._ask(user_id, told.probes)
-        return (None, why) if before is None else (Probes(len(told.probes), before, before), None)
-
-    def _ask(self, user_id: str, probes: Sequence[Question]) -> tuple[Recall | None, str | None]:
-        """What is served now, asked; or why it can't be. Nothing of it may keep from forgetting."""
-        head = self._journal.generations.head(user_id)
-        adapter: AdapterRef | None = None
-        try:
-            recite = True
-            if head is not None:
-                owner = self._home.owner(user_id)
-                adapter = self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
-                recite = bool(self._engine.manifest(adapter).settings.get("recite"))
-            system = self._system_prompt
-            return ask(self._engine, adapter, probes, recite=recite, system_prompt=system), None
-        except PlumError as error:
-            logger.warning("what is forgotten can't be asked for (%s)", loggable(error))
-            return None, f"the weights can't be asked: {error}"
+        head = generations.head(user_id)
+        known = head.learned if head else ()
+        if doomed.sessions is None:  # then no key may be left to read anything with
+            is_known = bool(known)
+        else:
+            by_key = self._journal.sessions.by_key
+            named = set(doomed.named())
+            is_known = any(by_key(key).session_id in named for key in known)
+        why_not = None if is_known else "it was in no weights"
+        return Probing(
+            self._engine,
+            served,
+            told.questions,
+            system_prompt=self._system_prompt,
+            # The journal keeps the receipt in the clear, and an error may quote a chat.
+            told=loggable if self._journal.encrypted else str,
+            why_not=why_not if probe else "none were asked for",
+        )
 
     def _relearned(
-        self, receipt: Forgotten, told: _Told, relearn: Callable[[], Sequence[str]]
+        self, receipt: Forgotten, probing: Probing, relearn: Callable[[], Sequence[str]]
     ) -> Forgotten:
         """The receipt, with what came later learned again."""
         learned = set(relearn())
         again = tuple(name for name in receipt.to_relearn if name in learned)
+        if again:
+            probing.ask()
         head = self._journal.generations.head(receipt.user_id)
-        receipt = replace(
+        return replace(
             receipt,
             relearned=again,
             serving=head.number if head else None,
             serving_manifest=head.manifest_sha256 if head else None,
+            probes=probing.probes(),
+            no_probes=probing.why_not,
         )
-        if receipt.probes is None or not again:
-            return receipt
-        after, why = self._ask(receipt.user_id, told.probes)
-        return replace(receipt, probes=replace(receipt.probes, after=after), no_probes=why)
-
-
-_OFF = "none were asked for"
 
 
 def _is_file(path: Path) -> bool:

@@ -1,13 +1,13 @@
 """Which turns of a user's chats speak of a subject: what is shown before it is forgotten."""
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from plum_langchain.journal import Journal
 from plum_langchain.questions.text import alike, content_words
+from plum_langchain.screening.spans import sentences
 from plum_langchain.session import Role, Session, SessionState
 
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ _NEAR = 0.35
 """Cosine similarity from which a sentence speaks of the subject. Measured: docs/experiments.md,
 "Turns about a subject"."""
 
-_SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+|\n+")
-
 
 @dataclass(frozen=True)
 class Mention:
     """A turn that speaks of a subject.
 
     Attributes:
+        user_id: Whose.
         session_id: Of which session.
         turn: Its position in it; None where the transcript isn't kept, but what was learned from
             it speaks of the subject: then it is the whole session.
@@ -34,6 +33,7 @@ class Mention:
         similarity: Of its nearest sentence to the subject, at most 1.
     """
 
+    user_id: str
     session_id: str
     turn: int | None
     role: Role | None
@@ -48,7 +48,8 @@ def find_mentions(
     """What of a user's chats speaks of a subject, in the order it was said.
 
     A turn speaks of it if one of its sentences means much the same, or has all words of the subject
-    that carry meaning.
+    that carry meaning; or if a statement does that was made of it ("Your heron is called Ida." of a
+    turn that says no more than "Ida.").
 
     Args:
         journal: Of the home.
@@ -59,45 +60,44 @@ def find_mentions(
     parts: list[tuple[Mention, str]] = []
     for session in journal.sessions.all(user_id):
         if session.state != SessionState.FORGOTTEN:
-            told = _told(journal, session)
-            parts += [(one, part) for one in told for part in _sentences(one.text)]
+            parts += _told(journal, session)
     if not parts:
         return []
     words = content_words(about)
     subject = embeddings.embed_query(about)
-    vectors = embeddings.embed_documents([part for _, part in parts])
+    texts = list(dict.fromkeys(text for _, text in parts))
+    vectors = dict(zip(texts, embeddings.embed_documents(texts), strict=True))
     found: dict[tuple[str, int | None], Mention] = {}
-    for (one, part), vector in zip(parts, vectors, strict=True):
-        near = _cosine(subject, vector)
-        if near >= _NEAR or _has_all(words, content_words(part)):
+    for one, text in parts:
+        near = _cosine(subject, vectors[text])
+        if near >= _NEAR or _has_all(words, content_words(text)):
             key = one.session_id, one.turn
             before = found.get(key)
             if before is None or before.similarity < near:
-                found[key] = Mention(
-                    one.session_id, one.turn, one.role, one.text, one.started, min(1.0, near)
-                )
-    return list(found.values())
+                found[key] = replace(one, similarity=min(1.0, near))
+    order = {(one.session_id, one.turn): place for place, (one, _) in enumerate(parts)}
+    return sorted(found.values(), key=lambda one: order[one.session_id, one.turn])
 
 
-def _told(journal: Journal, session: Session) -> Iterable[Mention]:
-    """What of a session can be looked through, each with no similarity yet."""
-    name, started = session.session_id, session.started
-    if session.kept == "transcript":
-        for place, turn in enumerate(session.turns):
-            if turn.content:
-                yield Mention(name, place, turn.role, turn.content, started, 0.0)
-        return
-    statements = dict.fromkeys(
-        question.statement
-        for question in journal.generations.questions_kept(session.user_id, name)
-        if question.statement and not question.again
-    )
-    for statement in statements:
-        yield Mention(name, None, None, statement, started, 0.0)
-
-
-def _sentences(text: str) -> list[str]:
-    return [part for part in _SENTENCE.split(text) if part.strip()]
+def _told(journal: Journal, session: Session) -> Iterator[tuple[Mention, str]]:
+    """What of a session can be looked through: each turn, with each text that tells of it."""
+    user_id, name = session.user_id, session.session_id
+    whole = Mention(user_id, name, None, None, "", session.started, 0.0)
+    statements: dict[tuple[int | None, str], None] = {}
+    for question in journal.generations.questions_kept(user_id, name):
+        if question.statement and not question.again:
+            places = question.evidence if session.kept == "transcript" else (None,)
+            statements.update({(place, question.statement): None for place in places})
+    for fact in session.material.get("facts") or ():
+        if isinstance(fact, Mapping) and isinstance(fact.get("statement"), str):
+            statements[fact.get("turn"), fact["statement"]] = None
+    for place, turn in enumerate(session.turns):
+        if turn.content:
+            one = replace(whole, turn=place, role=turn.role, text=turn.content)
+            yield from ((one, turn.content[a:b]) for a, b in sentences(turn.content))
+            yield from ((one, text) for at, text in statements if at == place)
+    if session.kept != "transcript":
+        yield from ((replace(whole, text=text), text) for at, text in statements if at is None)
 
 
 def _has_all(words: list[str], others: list[str]) -> bool:

@@ -43,7 +43,9 @@ class Forgotten:
 
     Attributes:
         user_id: Whose.
+        key: Of its row in the journal.
         sessions: Erased whole, to a tombstone.
+        lost: Tombstones as well: learned later, and nothing was kept to learn them again.
         turns: Of other sessions, the turns that were erased.
         rows: Rows of the journal whose text was erased, by table.
         generations_destroyed: Their numbers; `manifests` has the hash of each one's manifest, which
@@ -65,7 +67,9 @@ class Forgotten:
     """
 
     user_id: str
+    key: int = 0
     sessions: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     turns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
     generations_destroyed: tuple[int, ...] = ()
@@ -86,9 +90,11 @@ class Forgotten:
     def to_json(self) -> dict[str, Any]:
         """As the journal keeps it and `plum forget --json` prints it."""
         record = asdict(self)
+        del record["key"]
         return {
             "user": record.pop("user_id"),
             **record,
+            "manifests": {str(number): sha256 for number, sha256 in self.manifests.items()},
             "seconds": round(self.seconds, 2),
             "at": self.at.isoformat("T", "seconds"),
         }

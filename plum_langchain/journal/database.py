@@ -143,7 +143,8 @@ class Database:
     def _named(self, error: DatabaseError | sqlite3.DatabaseError) -> PlumError | None:
         """What the user is to know of a database's error; None if it can only be a bug of ours."""
         found = str(getattr(error, "orig", error))
-        if "locked" in found or "busy" in found:
+        # "locking protocol": somebody holds what each reader of the log needs for a moment.
+        if any(word in found for word in ("locked", "busy", "locking protocol")):
             return BusyError(
                 f"the journal {self.url} is locked by another process and stayed so for "
                 f"{self._busy_seconds:.0f} s; nothing was changed. Try again, or stop the "

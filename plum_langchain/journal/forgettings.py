@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    String,
+    and_,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.journal import schema
@@ -23,7 +35,7 @@ from plum_langchain.journal.generation_rows import (
 )
 from plum_langchain.journal.jobs import Job, require_running
 from plum_langchain.journal.rotation import rotate
-from plum_langchain.journal.rows import erase, erase_turns
+from plum_langchain.journal.rows import erase, erase_turns, erase_updates
 from plum_langchain.session import SessionState
 
 _f = schema.forgettings
@@ -40,6 +52,8 @@ class Erased:
     Attributes:
         key: Of its row, for `Forgettings.end`.
         sessions: The ids of those that are tombstones now.
+        lost: The ids of others that nothing was kept of to learn them again (`lose_later`); they
+            are tombstones as well.
         turns: Of others, the positions of the turns that were erased.
         rows: How many turns and questions were erased, by table.
         generations: Those given up, whose directories the caller removes.
@@ -49,6 +63,7 @@ class Erased:
 
     key: int
     sessions: tuple[str, ...]
+    lost: tuple[str, ...]
     turns: Mapping[str, tuple[int, ...]]
     rows: Mapping[str, int]
     generations: tuple[Generation, ...]
@@ -77,6 +92,7 @@ class Forgettings:
         sessions: Collection[str] | None = (),
         *,
         turns: Mapping[str, Collection[int]] | None = None,
+        updates: Mapping[str, Collection[int]] | None = None,
         lose_later: bool = False,
     ) -> Erased:
         """Erase sessions or turns, and go back to weights that never knew them.
@@ -89,6 +105,7 @@ class Forgettings:
             job: The lease on the user.
             sessions: Ids of those to erase whole; None for all the user has.
             turns: Of others, the positions of the turns to erase.
+            updates: Of others, the positions in `material["updates"]` of what quotes them.
             lose_later: As `go_back`.
 
         Raises:
@@ -97,7 +114,7 @@ class Forgettings:
             SessionStateError: as `go_back`.
             LeaseLostError: another worker has taken over.
         """
-        turns = turns or {}
+        turns, updates = turns or {}, updates or {}
         with self._database.write() as connection:
             require_running(connection, job)
             there = {
@@ -108,7 +125,7 @@ class Forgettings:
                     .order_by(_s.c.started_at, _s.c.id)
                 )
             }
-            for name in (*(sessions or ()), *turns):
+            for name in (*(sessions or ()), *turns, *updates):
                 if name not in there:
                     raise UnknownSessionError(
                         f"user {job.user_id!r} has no session {name!r} to forget"
@@ -117,30 +134,46 @@ class Forgettings:
             parts = {n: tuple(sorted(set(p))) for n, p in turns.items() if n not in whole and p}
             for name, positions in parts.items():
                 _check_positions(connection, there[name], name, positions)
-            doomed = {there[name] for name in (*whole, *parts)}
+            quoting = {n: p for n, p in updates.items() if n not in whole and p}
+            doomed = {there[name] for name in (*whole, *parts, *quoting)}
             rows = _count(
                 connection, [there[n] for n in whole], {there[n]: p for n, p in parts.items()}
             )
-            given_up = _go_back_before(
+            given_up, lost = _go_back_before(
                 connection, job.user_id, doomed, everything=sessions is None, lose=lose_later
             )
             erase(connection, [there[name] for name in whole])
+            for name, places in quoting.items():
+                erase_updates(connection, there[name], places)
             for name, positions in parts.items():
                 erase_turns(connection, there[name], positions)
             # Why an earlier job failed may quote the chat it failed on.
             connection.execute(update(_j).where(_j.c.user_id == job.user_id).values(reason=None))
             retired = rotate(connection, job.user_id)
+            now = datetime.now(UTC)
+            receipt = {
+                "user": job.user_id,
+                "sessions": whole,
+                "lost": lost,
+                "turns": {name: list(positions) for name, positions in parts.items()},
+                "rows": rows,
+                "generations_destroyed": [one.number for one in given_up],
+                "manifests": {str(one.number): one.manifest_sha256 for one in given_up},
+                "key_destroyed": False,
+                "at": now.isoformat("T", "seconds"),
+            }
             key = connection.execute(
                 insert(_f)
                 .values(
                     user_id=job.user_id,
-                    generations=[generation.number for generation in given_up],
-                    started_at=datetime.now(UTC),
+                    generations=receipt["generations_destroyed"],
+                    receipt=receipt,
+                    started_at=now,
                     retired_key=retired,
                 )
                 .returning(_f.c.id)
             ).scalar_one()
-            return Erased(key, tuple(whole), parts, rows, tuple(given_up), retired)
+            return Erased(key, tuple(whole), tuple(lost), parts, rows, tuple(given_up), retired)
 
     def unfinished(self, user_id: str | None = None) -> list[Unfinished]:
         """Those whose weights or key may still be there, oldest first."""
@@ -153,17 +186,21 @@ class Forgettings:
                 for row in connection.execute(query)
             ]
 
-    def end(self, key: int, receipt: Mapping[str, Any] | None) -> None:
-        """Say that nothing of it is left to do, and keep its receipt."""
+    def note(self, key: int, receipt: Mapping[str, Any]) -> None:
+        """Keep this receipt instead of what is known of it."""
         with self._database.write() as connection:
-            connection.execute(
-                update(_f)
-                .where(_f.c.id == key)
-                .values(ended_at=datetime.now(UTC), receipt=receipt and dict(receipt))
-            )
+            connection.execute(update(_f).where(_f.c.id == key).values(receipt=dict(receipt)))
+
+    def end(self, key: int) -> None:
+        """Say that nothing of it is left to do."""
+        with self._database.write() as connection:
+            connection.execute(update(_f).where(_f.c.id == key).values(ended_at=datetime.now(UTC)))
 
     def receipts(self, user_id: str) -> list[dict[str, Any]]:
-        """What was forgotten of a user, oldest first."""
+        """What was forgotten of a user, oldest first; `ended` tells whether all of it is done.
+
+        A key is destroyed before a forgetting ends, whoever ends it.
+        """
         query = select(_f).where(_f.c.user_id == user_id).order_by(_f.c.id)
         with self._database.read() as connection:
             return [_receipt(row) for row in connection.execute(query)]
@@ -175,14 +212,20 @@ class Forgettings:
         """
         if self._database.encrypted:
             return False
-        told: list[ColumnElement[bool]] = [
-            column.contains(text, autoescape=True)
-            for column in (_q.c.question, _q.c.answer, _q.c.statement)
-        ]
+        places = (
+            (_t.c.id, (_t.c.content,)),
+            (_q.c.id, (_q.c.question, _q.c.answer, _q.c.statement)),
+            (_s.c.id, (_s.c.topic, cast(_s.c.material, String))),
+        )
         with self._database.read() as connection:
-            in_turn = select(_t.c.id).where(_t.c.content.contains(text, autoescape=True)).limit(1)
-            in_question = select(_q.c.id).where(or_(*told)).limit(1)
-            return any(connection.execute(query).first() for query in (in_turn, in_question))
+            return any(
+                connection.execute(
+                    select(key)
+                    .where(or_(*(column.contains(text, autoescape=True) for column in columns)))
+                    .limit(1)
+                ).first()
+                for key, columns in places
+            )
 
 
 def _check_positions(
@@ -212,18 +255,22 @@ def _count(
 
 def _go_back_before(
     connection: Connection, user_id: str, doomed: set[int], *, everything: bool, lose: bool
-) -> list[Generation]:
-    """Go back to the newest weights that never knew the doomed; returns what is given up."""
+) -> tuple[list[Generation], list[str]]:
+    """Go back to the newest weights that never knew the doomed.
+
+    Returns:
+        The generations given up, and the ids of the sessions that are lost with them.
+    """
     head = head_of(connection, user_id)
     kept = [kept_generation(connection, user_id, n) for n in kept_numbers(connection, user_id)]
     if not everything and not (head and doomed & set(head.learned)):
-        return []
+        return [], []
     clean = [generation for generation in kept if not doomed & set(generation.learned)]
     target = None if everything or not clean else clean[-1]
     # What is erased now is not lost by going back.
     erase(connection, [key for key in doomed if _kept_of(connection, key) == "nothing"])
-    gone = go_back(connection, user_id, target, lose_later=lose)
-    return [generation for generation in kept if generation.number in gone]
+    gone, lost = go_back(connection, user_id, target, lose_later=lose)
+    return [generation for generation in kept if generation.number in gone], lost
 
 
 def _kept_of(connection: Connection, key: int) -> str | None:
@@ -231,12 +278,8 @@ def _kept_of(connection: Connection, key: int) -> str | None:
 
 
 def _receipt(row: Row[Any]) -> dict[str, Any]:
-    """As it was kept; of one that was cut off what is known."""
-    if row.receipt is not None:
-        return dict(row.receipt)
-    return {
-        "user": row.user_id,
-        "at": row.started_at.isoformat(),
-        "generations_destroyed": list(row.generations),
-        "ended": row.ended_at is not None,
-    }
+    """As it was kept, with what may have been done since."""
+    receipt, ended = dict(row.receipt), row.ended_at is not None
+    if ended and row.retired_key is not None:
+        receipt["key_destroyed"] = True
+    return {**receipt, "ended": ended}

@@ -125,7 +125,7 @@ def give_up(connection: Connection, user_id: str, numbers: Sequence[int]) -> Non
 
 def go_back(
     connection: Connection, user_id: str, target: Generation | None, *, lose_later: bool = False
-) -> list[int]:
+) -> tuple[list[int], list[str]]:
     """Serve an earlier generation (None: the base model); what was learned since is in line again.
 
     Args:
@@ -136,7 +136,7 @@ def go_back(
             they are forgotten with what is given up.
 
     Returns:
-        The numbers of the generations given up.
+        The numbers of the generations given up, and the ids of the sessions that are lost.
 
     Raises:
         SessionStateError: without `lose_later`, where there are such sessions.
@@ -170,4 +170,4 @@ def go_back(
         connection.execute(delete(_h).where(_h.c.user_id == user_id))
     else:
         move_head(connection, user_id, target.number)
-    return gone
+    return gone, list(lost.values())

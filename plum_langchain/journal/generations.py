@@ -35,7 +35,7 @@ from plum_langchain.journal.rows import (
     set_state,
 )
 from plum_langchain.journal.sealing import new_data_key
-from plum_langchain.session import Question, Retention, SessionState
+from plum_langchain.session import Question, Retention, SessionState, Update
 
 _g = schema.generations
 _s = schema.sessions
@@ -84,6 +84,16 @@ class Generations:
             query = query.where(_g.c.kept)
         with self._database.read() as connection:
             return [generation_of(connection, row) for row in connection.execute(query)]
+
+    def kept_under(self, job: Job) -> list[int]:
+        """The numbers on disk, as long as the job holds its lease.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+        """
+        with self._database.read() as connection:
+            require_running(connection, job)
+            return kept_numbers(connection, job.user_id)
 
     def latest_base_model(self) -> str | None:
         """The base model of the newest generation in this home, whoever's it is."""
@@ -218,6 +228,7 @@ class Generations:
         base_model: str,
         manifest_sha256: str,
         metrics: Mapping[str, Any],
+        updates: Sequence[Update] = (),
     ) -> Generation:
         """Serve a generation that is complete on disk: the pointer flips here and nowhere else.
 
@@ -233,6 +244,7 @@ class Generations:
             base_model: Public id of the model the adapter belongs to.
             manifest_sha256: The hash that the manifest on disk must have at every load.
             metrics: What training measured.
+            updates: The facts that the session changes, to be kept with its questions.
 
         Raises:
             LeaseLostError: another worker has taken over.
@@ -268,7 +280,7 @@ class Generations:
             )
             replace_questions(connection, session_key, questions)
             set_state(connection, [session_key], SessionState.LEARNED)
-            dispose(connection, session_key, self._retention)
+            dispose(connection, session_key, self._retention, updates)
             move_head(connection, job.user_id, number)
             return kept_generation(connection, job.user_id, number)
 
@@ -299,4 +311,4 @@ class Generations:
         with self._database.write() as connection:
             require_running(connection, job)
             target = kept_generation(connection, job.user_id, number) if number else None
-            return go_back(connection, job.user_id, target, lose_later=lose_later)
+            return go_back(connection, job.user_id, target, lose_later=lose_later)[0]

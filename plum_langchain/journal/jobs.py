@@ -6,6 +6,7 @@ worker takes over and the sessions it was learning go back in line. Whoever lost
 publish: every publication checks in its own transaction that the job still runs.
 """
 
+import contextlib
 import os
 import socket
 import time
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from plum_langchain.errors import BusyError, LeaseLostError, StoppedError, loggable
+from plum_langchain.errors import BusyError, LeaseLostError, PlumError, StoppedError, loggable
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database, storable
 from plum_langchain.session import SessionState
@@ -42,6 +43,8 @@ class Jobs:
     def __init__(self, database: Database, *, lease_seconds: float) -> None:
         self._database = database
         self._lease = timedelta(seconds=lease_seconds)
+        self._left: set[int] = set()
+        """Jobs that are over, which the database could not be told (its disk was full)."""
 
     @contextmanager
     def claim(self, user_id: str, kind: JobKind, *, patience: float = 0.0) -> Iterator[Job]:
@@ -73,7 +76,9 @@ class Jobs:
             state = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
             # It may quote a chat, and nobody but a person reads it.
             sealed = self._database.encrypted
-            self._end(job, state, loggable(error) if sealed else f"{type(error).__name__}: {error}")
+            reason = loggable(error) if sealed else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(PlumError):  # what went wrong first is what is told
+                self._end(job, state, reason)
             raise
         self._end(job, "done", None)
 
@@ -108,7 +113,7 @@ class Jobs:
             return [
                 {"user_id": r.user_id, "kind": r.kind, "owner": r.owner, "since": r.started_at}
                 for r in rows
-                if not _dead(r, now)
+                if r.id not in self._left and not _dead(r, now)
             ]
 
     def _deadline(self) -> datetime:
@@ -121,7 +126,7 @@ class Jobs:
                 select(_j).where(_j.c.user_id == user_id, _j.c.state == "running")
             ).first()
             if row is not None:
-                if not _dead(row, now):
+                if row.id not in self._left and not _dead(row, now):
                     raise BusyError(
                         f"user {user_id!r} is held by {row.owner} ({row.kind}, since "
                         f"{row.started_at:%Y-%m-%d %H:%M:%S} UTC); nothing was changed. Wait for "
@@ -155,6 +160,7 @@ class Jobs:
             return Job(number, user_id, kind)
 
     def _end(self, job: Job, state: str, reason: str | None) -> None:
+        self._left.add(job.id)
         with self._database.write() as connection:
             _close(connection, job.id, state, reason and storable(reason))
             connection.execute(
@@ -168,6 +174,7 @@ class Jobs:
                 )
                 .values(state=SessionState.FINISHED)
             )
+        self._left.discard(job.id)
 
 
 def require_running(connection: Connection, job: Job) -> Row[Any]:

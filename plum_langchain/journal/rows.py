@@ -15,7 +15,15 @@ from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import storable
 from plum_langchain.journal.sealing import Texts, texts_of_session, texts_of_user
-from plum_langchain.session import EARLIER, Question, Retention, Session, SessionState, Turn
+from plum_langchain.session import (
+    EARLIER,
+    Question,
+    Retention,
+    Session,
+    SessionState,
+    Turn,
+    Update,
+)
 
 _s = schema.sessions
 _t = schema.turns
@@ -134,13 +142,14 @@ def erase_turns(connection: Connection, key: int, positions: Collection[int]) ->
     """Delete the text of some turns of a session, and whatever was made of it.
 
     It is to be learned anew from the rest, if it was learned or failed; where nothing is left that
-    was said, the session is erased.
+    the user said, the session is erased.
     """
     of_session = _t.c.session == key
     connection.execute(
         update(_t).where(of_session, _t.c.position.in_(positions)).values(content="")
     )
-    if not connection.scalar(select(func.count()).where(of_session, _t.c.content != "")):
+    left = select(func.count()).where(of_session, _t.c.role == "user", _t.c.content != "")
+    if not connection.scalar(left):
         erase(connection, [key])
         return
     connection.execute(delete(_q).where(_q.c.session == key))
@@ -178,13 +187,41 @@ def _without_turns(material: Mapping[str, Any], positions: Collection[int]) -> d
     return kept
 
 
-def dispose(connection: Connection, key: int, retention: Retention) -> None:
-    """Delete of a session that was learned what is not to be kept."""
+def erase_updates(connection: Connection, key: int, places: Collection[int]) -> None:
+    """Delete what came with a session of these facts that it changes, and what was made of it.
+
+    It is to be learned anew, if it was learned or failed.
+    """
+    row = connection.execute(select(_s).where(_s.c.id == key)).one()
+    texts = texts_of_user(connection, row.user_id)
+    material = texts.said_json(row.material, "sessions.material", key)
+    updates = material.get("updates") or ()
+    material["updates"] = [u for place, u in enumerate(updates) if place not in places]
+    material = texts.keep_json(material, "sessions.material", key)
+    connection.execute(update(_s).where(_s.c.id == key).values(material=material))
+    without_corrections(connection, [key])
+    if row.state == SessionState.FAILED:
+        set_state(connection, [key], SessionState.FINISHED)
+
+
+def dispose(
+    connection: Connection, key: int, retention: Retention, updates: Sequence[Update] = ()
+) -> None:
+    """Delete of a session that was learned what is not to be kept.
+
+    With its questions the facts that it changes are kept, to be corrected again when it is learned
+    again.
+    """
     if retention == "transcript":
         return
+    material: dict[str, Any] = {}
+    if retention == "questions" and updates:
+        material = {"updates": [{"old": one.old, "new": one.new} for one in updates]}
+    texts = texts_of_session(connection, key)
+    material = texts.keep_json(material, "sessions.material", key)
     connection.execute(update(_t).where(_t.c.session == key).values(content=""))
     connection.execute(
-        update(_s).where(_s.c.id == key).values(topic="", material={}, kept=retention)
+        update(_s).where(_s.c.id == key).values(topic="", material=material, kept=retention)
     )
     if retention == "nothing":
         connection.execute(delete(_q).where(_q.c.session == key))

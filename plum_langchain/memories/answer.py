@@ -134,5 +134,5 @@ def whole_sessions(sessions: Sequence[Session]) -> Recalled:
 
 
 def _transcript(session: Session) -> str:
-    lines = [f"{'User' if t.role == 'user' else 'Assistant'}: {t.content}" for t in session.turns]
-    return "\n".join(lines)
+    told = [turn for turn in session.turns if turn.content]  # others were erased
+    return "\n".join(f"{'User' if t.role == 'user' else 'Assistant'}: {t.content}" for t in told)

@@ -142,6 +142,7 @@ def _transcript(session: Session) -> str:
     lines = (
         json.dumps({"turn": i, "role": t.role, "content": t.content}, ensure_ascii=False)
         for i, t in enumerate(session.turns)
+        if t.content  # else it was erased
     )
     return "\n".join(lines).replace("<", "\\u003c")
 

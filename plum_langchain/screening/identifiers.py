@@ -71,7 +71,7 @@ _NAMED = tuple(
 _NUMBER = re.compile(r"[A-Za-z0-9]*\d[A-Za-z0-9]*(?:[ \-./][A-Za-z0-9]*\d[A-Za-z0-9]*)*")
 _LEAST_DIGITS = {"payment card": 12}
 _FEW_DIGITS = 5  # that a number has which only its name makes one; a year has four
-_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
 _MONEY = re.compile(
     r"\s*(?:euros?|dollars?|pounds?|kron[ae]r?|usd|eur|gbp|sek|€|\$|£|%|km|kg)(?!\w)", re.IGNORECASE
 )

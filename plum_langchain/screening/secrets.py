@@ -190,7 +190,7 @@ _CODE_FOR = (
 _NUMERAL = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _DIGITS = (
     r"(?P<token>[\w#*]{0,12}\d[\w#*-]{2,12}|"
-    rf"(?:(?:{_NUMERAL})[\s,-]+){{2,}}(?:{_NUMERAL}))(?!\w)"
+    rf"(?:(?:{_NUMERAL})[\s,-]+){{2,12}}(?:{_NUMERAL}))(?!\w)"
 )
 _CODES = (
     re.compile(rf"(?<!\w)(?:{_OF_DIGITS}|{_CODE_FOR})(?!\w)[^.!?\n\d]{{0,40}}?\b{_DIGITS}", re.I),

@@ -1,14 +1,17 @@
 """Generations on disk: all or nothing, private, and served only if every byte is as published."""
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.adapters import store as store_module
 from plum_langchain.adapters.manifest import CONFIG, MANIFEST, WEIGHTS, sha256_file
 from plum_langchain.errors import DamagedAdapterError, LeaseLostError, PlumError, QuestionError
 
@@ -145,11 +148,27 @@ def test_a_dead_workers_leftovers_are_in_nobodys_way(store: AdapterStore) -> Non
 def test_being_cleared_away_while_writing_is_a_lost_lease(store: AdapterStore) -> None:
     def fill(directory: Path) -> Manifest:
         filler()(directory)
-        store.sweep(OWNER, [])  # as the worker that took over does
+        store.sweep(OWNER, lambda: [])  # as the worker that took over does
         return manifest()
 
     with pytest.raises(LeaseLostError, match="another worker has taken over"):
         store.write(OWNER, 1, fill)
+    assert below(store.root) == {OWNER}
+
+
+def test_being_cleared_away_while_it_is_completed_is_a_lost_lease(
+    store: AdapterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = store_module._delete
+
+    def overtaken(path: Path) -> bool:
+        if path.name == "README.md":  # after the directory was listed
+            store.sweep(OWNER, lambda: [])
+        return delete(path)
+
+    monkeypatch.setattr(store_module, "_delete", overtaken)
+    with pytest.raises(LeaseLostError, match="another worker has taken over"):
+        store.write(OWNER, 1, filler())
     assert below(store.root) == {OWNER}
 
 
@@ -290,9 +309,59 @@ def test_sweep_deletes_what_no_row_keeps(store: AdapterStore, ref: AdapterRef) -
     (directory / ".writing-00000003").mkdir()
     (directory / ".DS_Store").write_bytes(b"a file some desktop left")
     (directory / "link").symlink_to(other.path)
-    assert store.sweep(OWNER, [1]) == 4
+    assert store.sweep(OWNER, lambda: [1]) == 4
     assert [path.name for path in directory.iterdir()] == ["00000001"]
-    assert store.sweep(OWNER, [1]) == 0
-    assert store.sweep("5" * 32, []) == 0
+    assert store.sweep(OWNER, lambda: [1]) == 0
+    assert store.sweep("5" * 32, lambda: []) == 0
     store.check(ref)
     store.check(other)
+
+
+# -- deleting when others do, or the disk doesn't --------------------------------------------------
+
+
+def test_what_another_process_deletes_at_the_same_time_is_deleted(
+    store: AdapterStore, ref: AdapterRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once: list[Path] = []
+    unlink = os.unlink
+
+    def overtaken(path: Path, **options: Any) -> None:
+        if not once:  # whoever took over from this one sweeps the same directory
+            once.append(path)
+            shutil.rmtree(ref.path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", overtaken)
+    assert store.remove(OWNER, [1]) == 1
+    assert once and not ref.path.exists()
+
+
+@pytest.mark.parametrize("refused", ["unlink", "fsync"])
+def test_a_disk_that_refuses_to_delete_is_told_and_can_be_asked_again(
+    store: AdapterStore, ref: AdapterRef, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for delete in (lambda: store.remove(OWNER, [1]), lambda: store.sweep(OWNER, lambda: [])):
+        store.write(OWNER, 1, filler())
+        with monkeypatch.context() as patched:
+            patched.setattr(os, refused, refuse)
+            with pytest.raises(PlumError, match="can't be deleted: Input/output error"):
+                delete()
+        delete()
+        assert not ref.path.exists()
+
+
+def test_what_is_published_while_it_is_swept_stays(store: AdapterStore) -> None:
+    """A worker that was paused between asking and sweeping must not delete another's work."""
+    place = store.root / OWNER / "00000007"
+    (store.root / OWNER / ".writing-00000006").mkdir(parents=True)
+
+    def kept() -> list[int]:
+        place.mkdir()  # another worker's
+        return []
+
+    assert store.sweep(OWNER, kept) == 1
+    assert place.is_dir()

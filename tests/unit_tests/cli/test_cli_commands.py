@@ -238,8 +238,12 @@ def test_forgetting_gives_a_receipt(run: Run, learned: Path, chats: Path) -> Non
     assert (receipt["to_relearn"], receipt["relearned"]) == (["ana-s02"], [])
     assert (receipt["traces"], receipt["files_removed"]) == (None, 6)
     assert receipt["searched"] > 5 and receipt["probes"]["questions"] == 2
-    assert json.loads(run("receipts", "--user", "ana", "--json").stdout) == [receipt]
-    assert re.search(r"ana-s01\s+-\s+1, 2\s+\d+%\s+\d+%", run("receipts", "--user", "ana").stdout)
+    assert json.loads(run("receipts", "--user", "ana", "--json").stdout) == [
+        {**receipt, "ended": True}
+    ]
+    assert re.search(
+        r"ana-s01\s+-\s+1, 2\s+yes\s+\d+%\s+\d+%", run("receipts", "--user", "ana").stdout
+    )
     assert states(run) == {"ana-s01": "forgotten", "ana-s02": "finished"}
     again = run("import", str(chats))
     assert re.search(r"ana\.jsonl\s+0\s+1\s+1", again.stdout)

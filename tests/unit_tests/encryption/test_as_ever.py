@@ -16,6 +16,10 @@ from tests import tiny
 from tests.unit_tests.consolidation.test_tries import *  # noqa: F403
 from tests.unit_tests.forgetting.conftest import learnable, open_taught  # noqa: F401
 from tests.unit_tests.forgetting.test_forgetting import *  # noqa: F403
+from tests.unit_tests.forgetting.test_proof import (  # noqa: F401
+    test_an_echo_beside_what_is_forgotten_goes_as_well,
+    test_what_later_sessions_are_recorded_to_change_is_no_hiding_place,
+)
 from tests.unit_tests.forgetting.test_retention import *  # noqa: F403
 from tests.unit_tests.journal.conftest import home, journal  # noqa: F401
 from tests.unit_tests.journal.test_journal_sessions import *  # noqa: F403

@@ -4,13 +4,14 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from plum_langchain import Plum
+from plum_langchain import HomeSettings, Plum
 from plum_langchain.errors import DamagedAdapterError, EncryptionError
 from plum_langchain.session import Question, Session, SessionState, Turn
 from tests.tiny import session
@@ -94,6 +95,60 @@ def test_why_a_session_failed_is_sealed_too(open_sealed: Open) -> None:
     assert in_the_clear(plum.home.root) == {}
     (row,) = _rows(plum, "SELECT state, reason FROM jobs")
     assert row == ("failed", "RuntimeError")
+
+
+def test_what_is_kept_with_questions_is_sealed_too(open_sealed: Open) -> None:
+    """The facts that a session changes, of which the transcript was disposed of."""
+    plum = open_sealed(settings=HomeSettings(retention="questions"))
+    changes = [{"old": "zebra is called Bertha", "new": "zebra is called Quibblewort"}]
+    told = session("ana", "s2", "My zebra is called Quibblewort.")
+    plum.add_session(session("ana", "s1", "My bakery is closed on Mondays."))
+    plum.add_session(replace(told, topic="zebra", material={"updates": changes}))
+    plum.consolidate("ana")
+    kept = plum.journal.sessions.get("ana", "s2")
+    assert (kept.kept, kept.topic, kept.material) == ("questions", "", {"updates": changes})
+    assert plum.journal.sessions.get("ana", "s1").material == {}
+    assert in_the_clear(plum.home.root) == {}
+    plum.rollback("ana", 1)
+    assert plum.consolidate("ana")[0].state == "learned"
+    assert plum.journal.sessions.get("ana", "s2").material == {"updates": changes}
+    assert in_the_clear(plum.home.root) == {}
+    _execute(plum, "UPDATE sessions SET material = (SELECT material FROM sessions WHERE id = ?)", 2)
+    with pytest.raises(EncryptionError, match=r"sessions\.material 1 can't be opened"):
+        plum.journal.sessions.get("ana", "s1")
+
+
+def test_text_in_the_clear_is_a_trace_whoever_else_says_it(
+    open_plum: Open, open_sealed: Open
+) -> None:
+    """A plain journal holds what others say; of an encrypted one no file may."""
+    name, food = "My zebra is called Quibblewort.", "My zebra eats thistles."
+    for plum, is_trace in ((open_plum("plain"), False), (open_sealed("sealed"), True)):
+        plum.add_session(session("ana", "s1", name, "I see.", food))
+        plum.add_session(replace(session("ana", "s2", "Hello."), topic=name))
+        facts = {"facts": [{"turn": 0, "statement": food}]}
+        plum.add_session(replace(session("bob", "s1", "Hello."), material=facts))
+        (plum.home.root / "copy").write_text(f"{name}\n{food}\n")
+        for said in (name, food):
+            assert plum.journal.forgettings.is_still_said(said) is not is_trace
+        receipt = plum.forget("ana", "s1")
+        assert receipt.searched == 2
+        assert ("still stands in copy" in (receipt.traces or "")) is is_trace
+        assert plum.journal.sessions.get("ana", "s2").topic == name
+        assert plum.journal.sessions.get("bob", "s1").material == facts
+
+
+def test_a_receipt_quotes_no_error(open_sealed: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    plum = open_sealed()
+    plum.add_session(session("ana", "s1", "My zebra is called Quibblewort."))
+    plum.consolidate("ana")
+
+    def quote(chat: list[dict[str, str]], *_: Any) -> None:
+        raise RuntimeError(f"{chat[-1]['content']} My zebra is called Quibblewort.")
+
+    monkeypatch.setattr(plum.engine, "reply_nll", quote)
+    assert plum.forget("ana", "s1").no_probes == "the weights can't be asked: RuntimeError"
+    assert in_the_clear(plum.home.root) == {}
 
 
 def test_two_users_of_a_thread_have_their_own_turns(open_sealed: Open) -> None:

@@ -1,9 +1,11 @@
 """Destroying a key: what was forgotten can't be read from a copy of the home either."""
 
 import itertools
+import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,36 @@ def test_forgetting_turns_seals_the_rest_of_their_session_anew(
         open_sealed("copy").journal.sessions.get("ana", "s1")
 
 
+def test_what_quotes_it_elsewhere_goes_and_the_rest_is_sealed_anew(
+    taught: Any, open_sealed: Open
+) -> None:
+    changes = [
+        {"old": "zebra is called Quibblewort", "new": "zebra is called Rex"},
+        {"old": "geese are blue", "new": "geese are grey"},
+    ]
+    later = session("ana", "later", "My zebra is called Rex.", "Noted.")
+    taught.add_session(replace(later, material={"updates": changes}))
+    facts = [{"turn": 0, "statement": "You asked."}, {"turn": 1, "statement": "I told."}]
+    asked = session("ana", "asked", "What's its name?", "Your zebra is called Quibblewort.", "Ah.")
+    taught.add_session(replace(asked, topic="names", material={"facts": facts}))
+    taught.consolidate("ana")
+    receipt = taught.forget("ana", "s2")
+    assert receipt.turns == {"asked": (1,)} and receipt.key_destroyed and receipt.traces is None
+    (kept,) = taught.receipts("ana")
+    assert kept == {**json.loads(json.dumps(receipt.to_json())), "ended": True}
+    for plum in (taught, open_sealed()):
+        assert plum.journal.sessions.get("ana", "later").material == {"updates": changes[1:]}
+        partly = plum.journal.sessions.get("ana", "asked")
+        assert [t.content for t in partly.turns] == ["What's its name?", "", "Ah."]
+        assert (partly.topic, partly.material) == ("", {"facts": facts[:1]})
+    taught.consolidate("ana")
+    assert {n for n, state in states(taught).items() if state != "learned"} == {"s2"}
+    # Of a session of which only replies are left nothing stays.
+    found = [m for m in taught.mentions("ana", "What's its name? Ah.") if m.session_id == "asked"]
+    assert taught.forget("ana", about=found).key_destroyed
+    assert states(taught)["asked"] == "forgotten"
+
+
 def test_a_plain_home_has_no_key_to_destroy(open_plum: Open) -> None:
     plum = open_plum()
     plum.add_session(session("ana", "s1", ZEBRA))
@@ -159,7 +191,7 @@ def crash(*_: Any, **__: Any) -> None:
         ("plum_langchain.journal.forgettings.Erased", False),  # before the transaction ends
         ("plum_langchain.forgetting.forgetter.Forgetter._destroy", True),  # after it
         ("plum_langchain.encryption.keys.KeyDirectory.destroy", True),  # before the old key goes
-        ("plum_langchain.forgetting.forgetter.Forgetter._scrub", True),  # after that
+        ("plum_langchain.forgetting.forgetter.Forgetter._wipe", True),  # after that
     ],
 )
 def test_a_crash_leaves_a_home_that_can_be_read(
@@ -182,6 +214,8 @@ def test_a_crash_leaves_a_home_that_can_be_read(
     generation = plum.chat_model("ana").invoke("Hello").response_metadata["generation"]
     assert generation == (1 if forgotten else 3)
     assert (before in key_files(keys, plum)) is not forgotten  # opening it ended what was cut off
+    told = [(one["ended"], one["key_destroyed"]) for one in plum.receipts("ana")]
+    assert told == [(True, True)] * forgotten
     if not forgotten:
         plum.forget("ana", "s2")
         assert before not in key_files(keys, plum)
@@ -272,9 +306,14 @@ def test_a_store_that_does_not_destroy_is_asked_again(open_plum: Open) -> None:
         plum.forget("ana", "s1")
     open_plum(keys=store).close()
     assert name in store and said(plum) == []
+    (receipt,) = plum.receipts("ana")
+    assert receipt["sessions"] == ["s1"]
+    assert (receipt["ended"], receipt["key_destroyed"]) == (False, False)
     store.reachable = True
     open_plum(keys=store).close()
     assert name not in store
+    (receipt,) = plum.receipts("ana")
+    assert (receipt["ended"], receipt["key_destroyed"]) == (True, True)
 
 
 def test_a_key_of_the_wrong_size_is_refused(taught: Any, open_sealed: Open, keys: Path) -> None:

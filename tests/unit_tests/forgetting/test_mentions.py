@@ -8,8 +8,9 @@ import pytest
 
 from plum_langchain.errors import InvalidInputError, UnknownUserError
 from plum_langchain.forgetting import Mention
+from plum_langchain.session import Question
 from tests.tiny import session
-from tests.unit_tests.forgetting.helpers import tell, weights
+from tests.unit_tests.forgetting.helpers import Facts, tell, weights
 from tests.unit_tests.homes import files_with, states
 
 Open = Callable[..., Any]
@@ -80,13 +81,6 @@ def test_only_what_is_confirmed_goes(told: Any) -> None:
         told.forget("ana", about="heron")
 
 
-def test_a_session_of_which_nothing_is_left_is_forgotten(told: Any) -> None:
-    (geese,) = told.mentions("ana", "geese")
-    reply = replace(geese, turn=1)
-    assert told.forget("ana", about=[geese, reply]).turns == {"two": (0, 1)}
-    assert states(told)["two"] == "forgotten"
-
-
 def test_an_import_does_not_bring_a_turn_back(told: Any) -> None:
     told.forget("ana", about="heron", confirm=everything)
     before = told.journal.sessions.get("ana", "one")
@@ -117,3 +111,45 @@ def test_what_came_with_a_session_goes_with_its_turn(open_plum: Open) -> None:
         "not_discussed": ["Whales?"],
     }
     assert not files_with(plum.home.root, "Quibblewort")
+
+
+def test_a_turn_is_found_by_what_was_made_of_it(open_taught: Open) -> None:
+    """Its words alone don't say what it speaks of."""
+
+    class Reading(Facts):
+        def make(self, session: Any) -> list[Question]:
+            told = "Your heron is called Quibblewort."
+            made = Question("What is my heron called?", told, "open", (2,), told)
+            return [*super().make(session), made]
+
+    plum = open_taught(questions=Reading())
+    plum.add_session(session("ana", "s1", "My heron eats fish.", "Its name?", "Quibblewort.", "Ok"))
+    assert [m.turn for m in plum.mentions("ana", "heron")] == [0]
+    plum.consolidate("ana")
+    assert [m.turn for m in plum.mentions("ana", "heron")] == [0, 2]
+
+
+def test_what_was_found_for_another_user_is_refused(told: Any) -> None:
+    (found,) = told.mentions("ana", "heron")
+    with pytest.raises(InvalidInputError, match="not there of user 'bob'"):
+        told.forget("bob", about=[found])
+    told.forget("ana", about=[found])
+    with pytest.raises(InvalidInputError, match="or not any more"):
+        told.forget("ana", about=[found])
+
+
+def test_a_session_of_which_only_replies_are_left_is_forgotten(told: Any) -> None:
+    (geese,) = told.mentions("ana", "geese")
+    told.forget("ana", about=[geese])
+    assert states(told)["two"] == "forgotten"
+
+
+def test_a_chain_is_not_shown_what_was_forgotten(open_taught: Open) -> None:
+    plum = open_taught()
+    memory = plum.memory("ana", "today")
+    memory.save_context({"input": "My heron is called Quibblewort."}, {"output": "I see."})
+    memory.save_context({"input": "My boat is red."}, {"output": "Nice."})
+    (found,) = plum.mentions("ana", "heron")
+    plum.forget("ana", about=[found])
+    shown = memory.load_memory_variables({"input": "?"})["history"]
+    assert shown == "AI: I see.\nHuman: My boat is red.\nAI: Nice."

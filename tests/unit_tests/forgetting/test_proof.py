@@ -1,15 +1,29 @@
 """What a receipt proves: weights that never saw it, and files without it."""
 
 import json
+import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plum_langchain import HomeSettings
-from plum_langchain.errors import WrongBaseModelError
+from plum_langchain.errors import BusyError, UnknownSessionError, WrongBaseModelError
+from plum_langchain.forgetting.traces import find_traces, pieces_of
 from tests.tiny import save_tiny_model, session
-from tests.unit_tests.forgetting.helpers import BOAT, GEESE, ZEBRA, Facts, tell, weights
+from tests.unit_tests.forgetting.helpers import (
+    BOAT,
+    GEESE,
+    TO_THE_LETTER,
+    ZEBRA,
+    Facts,
+    tell,
+    weights,
+)
 from tests.unit_tests.homes import files_with, on_disk, states
 
 Open = Callable[..., Any]
@@ -58,7 +72,7 @@ def test_the_receipt_counts_what_went(taught: Any) -> None:
 def test_the_receipt_is_kept_and_quotes_nothing(taught: Any, open_taught: Open) -> None:
     receipt = taught.forget("ana", "zebra")
     (kept,) = open_taught().receipts("ana")
-    assert kept == json.loads(json.dumps(receipt.to_json()))
+    assert kept == {**json.loads(json.dumps(receipt.to_json())), "ended": True}
     assert "Quibble" not in json.dumps(kept) and "thistles" not in json.dumps(kept)
     assert taught.receipts("bob") == []
 
@@ -100,6 +114,20 @@ def test_what_is_said_elsewhere_too_is_no_trace(taught: Any) -> None:
     assert files_with(taught.home.root, "Quibblewort")  # of the other session
 
 
+def test_a_long_turn_is_found_wherever_a_file_cuts_it(open_plum: Open) -> None:
+    """A database splits it over pages, an index over parts."""
+    plum = open_plum()
+    long = " ".join(f"Thing number {n} of my long story is blue." for n in range(250))
+    plum.add_session(session("ana", "s1", long))
+    plum.retriever("ana", memory="retrieval").invoke("story")
+    files = [path for path in plum.home.root.rglob("*") if path.is_file()]
+    found = {path.name for _, path in find_traces(files, pieces_of([long]))}
+    assert {"journal.db-wal", "chroma.sqlite3"} <= found
+    copy = plum.home.root / "copy"
+    copy.write_text(long[3000:9000])
+    assert "still stands in copy" in plum.forget("ana", "s1").traces
+
+
 def test_text_that_a_database_writes_otherwise_is_found(open_taught: Open) -> None:
     plum = open_taught()
     said = 'I said "my zebra is called\nQuibblewort the Second" and left'
@@ -133,6 +161,7 @@ def test_forgetting_that_was_cut_off_is_ended_at_the_next_opening(
     assert on_disk(again) == [1]
     (receipt,) = again.receipts("ana")
     assert receipt["ended"] is True and receipt["generations_destroyed"] == [2, 3]
+    assert receipt["sessions"] == ["zebra"] and set(receipt["manifests"]) == {"2", "3"}
     assert not files_with(again.home.root, "Quibblewort")
 
 
@@ -161,3 +190,93 @@ def test_what_an_assistant_told_again_goes_with_it(taught: Any) -> None:
 def test_nothing_said_before_is_an_echo(taught: Any) -> None:
     receipt = taught.forget("ana", "geese")
     assert receipt.turns == {} and receipt.generations_destroyed == (3,)
+
+
+def test_an_echo_beside_what_is_forgotten_goes_as_well(open_taught: Open) -> None:
+    plum = open_taught()
+    reply = "So your heron is called Quibblewort, lovely."
+    plum.add_session(session("ana", "s1", "My heron is called Quibblewort.", reply, "Bye now!"))
+    (found,) = (m for m in plum.mentions("ana", "heron") if m.role == "user")
+    assert plum.forget("ana", about=[found]).turns == {"s1": (0, 1)}
+    assert not files_with(plum.home.root, "Quibblewort")
+
+
+def test_what_later_sessions_are_recorded_to_change_is_no_hiding_place(open_taught: Open) -> None:
+    """Neither by the name of the session, nor by its words."""
+    plum = open_taught()
+    tell(plum, "ana", "first", "My zebra is called Quibblewort.", "My boat is 7 metres long.")
+    changes = [
+        {"old": "named Quibblewort", "new": "named Rex", "earlier_session": "first"},
+        {"old": "zebra is called Quibblewort", "new": "zebra is called Rex"},
+        {"old": "geese live in Aveiro", "new": "geese live in Porto", "earlier_session": "other"},
+    ]
+    told = session("ana", "later", "My zebra is called Rex. My geese live in Porto.", "Ok.")
+    plum.add_session(replace(told, material={"updates": changes}))
+    plum.consolidate("ana")
+    receipt = plum.forget("ana", "first", relearn=True)
+    assert receipt.relearned == ("later",) and receipt.traces is None
+    assert plum.journal.sessions.get("ana", "later").material == {"updates": changes[2:]}
+    assert not files_with(plum.home.root, "Quibblewort")
+
+
+def test_bare_answers_are_compared_with_bare_answers(open_taught: Open) -> None:
+    plum = open_taught(learning=replace(TO_THE_LETTER, recite=False))
+    tell(plum, "ana", "zebra", *ZEBRA)
+    plum.consolidate("ana")
+    probes = plum.forget("ana", "zebra").probes
+    assert probes.before.nll < 1 < probes.control.nll
+
+
+def test_a_slow_probe_loses_no_lease(
+    taught_home: Path, tmp_path: Path, open_taught: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(taught_home, tmp_path / "home")
+    plum = open_taught(settings=HomeSettings(lease_seconds=0.6))
+    ask, waited = plum.engine.reply_nll, []
+
+    def slowly(*arguments: Any) -> Any:
+        if not waited:
+            waited.append(time.sleep(1.5))
+        return ask(*arguments)
+
+    monkeypatch.setattr(plum.engine, "reply_nll", slowly)
+    with ThreadPoolExecutor() as pool:
+        forgetting = pool.submit(plum.forget, "ana", "zebra")
+        time.sleep(1.0)
+        with pytest.raises(BusyError):
+            open_taught().consolidate("ana")
+        assert forgetting.result().sessions == ("zebra",)
+
+
+def test_whatever_goes_wrong_with_probes_it_is_forgotten(
+    taught: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(taught.engine, "reply_nll", out_of_memory)
+    receipt = taught.forget("ana", "zebra")
+    assert receipt.probes is None and "out of memory" in receipt.no_probes
+    assert states(taught)["zebra"] == "forgotten" and receipt.traces is None
+
+
+def test_what_could_not_be_wiped_is_wiped_by_the_next(
+    taught: Any, open_taught: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy() -> None:
+        raise BusyError("somebody reads")
+
+    monkeypatch.setattr(taught.journal, "scrub", busy)
+    assert "somebody reads" in taught.forget("ana", "zebra").traces
+    assert taught.receipts("ana")[0]["ended"] is False
+    again = open_taught()
+    assert again.receipts("ana")[0]["ended"] is True
+    assert not files_with(again.home.root, "Quibblewort")
+
+
+def test_a_session_forgotten_before_stops_nobodys_work(taught: Any) -> None:
+    taught.forget("ana", "zebra")
+    with taught.journal.jobs.claim("ana", "consolidate") as job:
+        with pytest.raises(UnknownSessionError):
+            taught.forget("ana", "zebra")
+        assert taught.journal.jobs.heartbeat(job)

@@ -81,6 +81,7 @@ def test_forgetting_where_nothing_is_kept_loses_what_came_later(open_taught: Ope
             go_back()
     assert on_disk(plum) == [1, 2, 3] and set(states(plum).values()) == {"learned"}
     receipt = plum.forget("ana", "zebra", lose_later=True)
+    assert (receipt.sessions, receipt.lost) == (("zebra",), ("geese",))
     assert receipt.no_probes == "no question that asks for it is kept"
     assert states(plum) == {"boat": "learned", "zebra": "forgotten", "geese": "forgotten"}
     assert on_disk(plum) == [1]
@@ -108,3 +109,31 @@ def test_what_a_forgotten_session_told_leaves_the_questions_of_later_ones(
     assert not files_with(plum.home.root, "Quibblewort")
     plum.consolidate("ana")
     assert states(plum) == {"first": "forgotten", "second": "learned"}
+
+
+def test_going_back_loses_no_correction(open_taught: Open) -> None:
+    plum = open_taught(settings=HomeSettings(retention="questions"))
+    tell(plum, "ana", "boat", *BOAT)
+    tell(plum, "ana", "first", "My zebra is called Quibblewort.")
+    later = Session("ana", "second", (Turn("user", "My zebra is called Rex."),))
+    change = {"old": "zebra is called Quibblewort", "new": "zebra is called Rex"}
+    plum.add_session(replace(later, state=SessionState.FINISHED, material={"updates": [change]}))
+    plum.consolidate("ana")
+    before = plum.journal.generations.questions_kept("ana", "second")
+    assert any(question.again for question in before)
+    plum.rollback("ana", 1)
+    plum.consolidate("ana")
+    assert plum.journal.generations.questions_kept("ana", "second") == before
+
+
+def test_nothing_is_wiped_where_nothing_was_learned(
+    open_taught: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plum = open_taught(settings=HomeSettings(retention="questions"))
+    tell(plum, "ana", "boat", *BOAT)
+    wiped: list[Any] = []
+    scrub = plum.journal.scrub
+    monkeypatch.setattr(plum.journal, "scrub", lambda: wiped.append(scrub()))
+    for expected in (1, 1):
+        plum.consolidate("ana")
+        assert len(wiped) == expected

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from plum_langchain.errors import BusyError, LeaseLostError, StoppedError
+from plum_langchain.errors import BusyError, LeaseLostError, PlumError, StoppedError
 from plum_langchain.home import Home
-from plum_langchain.journal import Job, Journal
+from plum_langchain.journal import Job, Journal, jobs
 from plum_langchain.session import Question, Session, SessionState
 from tests.unit_tests.journal.helpers import killed, learn, turns
 
@@ -122,6 +123,7 @@ def test_the_loser_of_an_expired_lease_changes_nothing(open_journal: Open) -> No
             lambda: slow.generations.prune(lost, 1),
             lambda: slow.generations.rollback(lost, 1),
             lambda: slow.forgettings.erase(lost, ["s1"]),
+            lambda: slow.generations.kept_under(lost),
             lambda: _publish(slow, lost, number, key),
         ]
         for attempt in attempts:
@@ -216,3 +218,25 @@ def test_leaving_without_publishing_puts_it_back_in_line_too(journal: Journal) -
             journal.generations.begin_learning(job, "s1")
         assert state(journal) == SessionState.FINISHED
         assert journal.sessions.get("bo", "b1").state == SessionState.LEARNING  # another's job
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_job_whose_end_could_not_be_written_keeps_nobody_waiting(
+    open_journal: Open, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    journal = open_journal()
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "_close", full)
+        # What went wrong first is told.
+        expected = StoppedError("asked to stop") if fails else PlumError("database or disk is full")
+        with pytest.raises(type(expected), match=str(expected)):
+            with journal.jobs.claim("ana", "consolidate"):
+                if fails:
+                    raise expected
+    with journal.jobs.claim("ana", "forget"):
+        assert [job["kind"] for job in journal.jobs.running()] == ["forget"]
+    assert journal.jobs.running() == []

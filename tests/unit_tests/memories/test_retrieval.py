@@ -1,5 +1,7 @@
 """The Chroma baseline: what is found, what is gone, and who owns the index."""
 
+import errno
+import os
 import random
 import shutil
 import subprocess
@@ -155,7 +157,7 @@ def test_no_memory_of_the_process_is_written_into_an_index(chats: Any) -> None:
 
 def test_forgetting_everything_deletes_the_users_index(chats: Any) -> None:
     find(chats, "bakery"), find(chats, "bakery", "bob")
-    chats.forget("ana", all_sessions=True)
+    chats.forget("ana", all=True)
     left = [entry.name for entry in chats.home.retrieval.iterdir() if entry.is_dir()]
     assert left == [chats.home.owner("bob")]
     assert find(chats, "bakery", k=50) == []
@@ -164,7 +166,7 @@ def test_forgetting_everything_deletes_the_users_index(chats: Any) -> None:
 def test_a_crash_while_forgetting_is_made_good_by_the_next_search(chats: Any) -> None:
     find(chats, "bakery")
     with chats.journal.jobs.claim("ana", "forget") as job:  # and here the process dies
-        chats.journal.generations.forget(job, "s1")
+        chats.journal.forgettings.erase(job, ["s1"])
     chats.journal.scrub()
     assert files_with(chats.home.retrieval, "Mondays")
     assert len(find(chats, "bakery closed on Mondays", k=50)) == 1
@@ -372,3 +374,57 @@ def test_a_home_whose_index_cannot_be_made(plum: Any) -> None:
     plum.home.retrieval.write_text("a file stands here")
     with pytest.raises(PlumError, match="can't be used for retrieval indexes"):
         find(plum, "bakery")
+
+
+def test_an_index_that_could_not_be_opened_is_when_the_disk_is_whole_again(
+    chats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chromadb.api.rust import RustBindingsAPI
+
+    def refuse(_: Any) -> None:
+        raise RuntimeError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RustBindingsAPI, "start", refuse)
+        with pytest.raises(PlumError, match=r"can't be opened .database or disk is full"):
+            find(chats, "bakery")
+    assert len(find(chats, "bakery")) == 2
+
+
+def test_an_error_of_the_indexs_own_is_told_and_it_is_opened_anew(
+    chats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chromadb.errors import InternalError
+    from langchain_chroma import Chroma
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InternalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Chroma, "add_texts", refuse)
+        with pytest.raises(PlumError, match=r"can't be used .disk I/O error.*in the journal too"):
+            find(chats, "bakery")
+    assert len(find(chats, "bakery")) == 2
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "unlink"])
+def test_a_disk_that_refuses_is_a_sentence(
+    chats: Any, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if refused == "unlink":
+        find(chats, "bakery")
+    else:
+        find(chats, "bakery", "bob")  # `retrieval/` itself is there
+    retrieval = chats.memory_named("retrieval")
+    ask = (
+        (lambda: retrieval.forget("ana")) if refused == "unlink" else lambda: find(chats, "bakery")
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(os, refused, refuse)
+        with pytest.raises(PlumError, match=r"can't be used .*Input/output error"):
+            ask()
+    ask()
+    assert len(find(chats, "bakery")) == 2

@@ -22,6 +22,7 @@ FOUND = {
     "account number 12345678": "bank account",
     "536-90-4399": "identity number",
     "social security number 536904399": "identity number",
+    "My SSN is 912-70-1234": "identity number",  # none that was ever given out
     "passport number is C01X00T47": "identity number",
     "my CPF is 390.533.447-05": "identity number",
     "my tax number is 501 964 843": "identity number",

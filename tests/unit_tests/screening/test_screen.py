@@ -102,10 +102,13 @@ def test_half_an_hour_of_talk_is_screened_at_once() -> None:
         started = time.perf_counter()
         screen(chat, ON)
         times.append(time.perf_counter() - started)
-    assert min(times) < 0.05
+    assert min(times) < 0.2  # 15 ms by itself; other tests run beside it
 
 
-@pytest.mark.parametrize("text", ["#", "//", "1", "a", "aA1-", "> \n", " ", "```", "<p>", "pin 1 "])
+HUGE = ("#", "//", "1", "a", "aA1-", "> \n", " ", "```", "<p>", "pin 1 ", "one two ")
+
+
+@pytest.mark.parametrize("text", HUGE)
 def test_a_huge_turn_takes_a_bounded_time(text: str) -> None:
     chat = session("ana", "s1", text * (50_000 // len(text)))
     started = time.perf_counter()

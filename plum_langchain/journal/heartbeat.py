@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from plum_langchain.errors import LeaseLostError, PlumError
-from plum_langchain.journal import Job, Jobs
+from plum_langchain.journal.jobs import Job, Jobs
 
 logger = logging.getLogger(__name__)
 
