@@ -99,6 +99,7 @@ class Forgetter:
             relearn: Learns what is in line of this user, and returns what was learned.
         """
         started = time.perf_counter()
+        self._journal.sessions.require_user(user_id)
         self.resume(user_id)
         self._require(user_id, doomed)  # a mistyped name must not stop anybody's work
         self._retrieval.require_ownership()
@@ -113,7 +114,6 @@ class Forgetter:
         return receipt
 
     def _require(self, user_id: str, doomed: Doomed) -> None:
-        self._journal.sessions.require_user(user_id)
         for name in doomed.named():
             if self._journal.sessions.get(user_id, name).state == SessionState.FORGOTTEN:
                 raise UnknownSessionError(f"user {user_id!r} has no session {name!r} to forget")
