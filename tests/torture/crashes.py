@@ -13,12 +13,17 @@ from tests.torture.worker import Call, Died, Worker
 
 
 def plans(steps: tuple[str, ...]) -> Iterator[Plan]:
-    """Every step, just before, half-way (of a write) and just after."""
+    """Every step, just before and, of a write, half-way.
+
+    And just after one that commits, or is the last: what is durable then wasn't acknowledged. After
+    any other the disk is as it is just before the next.
+    """
     for number, name in enumerate(steps, 1):
         yield Plan(number)
         if name.startswith("write "):
             yield Plan(number, when="half")
-        yield Plan(number, when="after")
+        if name.startswith("sql COMMIT") or number == len(steps):
+            yield Plan(number, when="after")
 
 
 def run(
