@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,7 +91,7 @@ def forget(
         notice = "Stopping at the next step; what is forgotten stays forgotten."
         with (
             terminal.Interrupts(notice) as interrupts,
-            reports.LearningDisplay(interrupts.asked) as display,
+            reports.LearningDisplay(interrupts.asked) if relearn else nullcontext() as display,
             chat_model_errors(questions),
         ):
             receipt = plum.forget(
