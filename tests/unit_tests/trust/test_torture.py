@@ -36,7 +36,8 @@ def tortured(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[s
 
 
 PARTS = ("crashes", "faults", "machine")
-"""Workers that are paused past their lease (`processes`) go by the clock: `make torture` has them."""
+"""Workers paused past their lease (`processes`) go by the clock: `make torture` has them."""
+
 
 LEAST = {
     "crashes": {"kills": 2, "durable steps": 400},
