@@ -63,7 +63,7 @@ class Forgotten:
             may linger where, and how to wipe it.
         searched: How many pieces of text were searched for.
         seconds: How long it took.
-        at: When it ended.
+        at: When it ended, with what was learned again.
     """
 
     user_id: str
