@@ -96,10 +96,10 @@ class GoingBack(ABC):
         Serving goes back at once to the newest generation that never knew it (or to the base
         model); every later one is destroyed, and the sessions learned after it are in line to be
         learned again. Turns in which an assistant has told it again since go with it, whichever
-        session they are of (`Forgotten.turns`). The receipt says what is gone, proves it by questions and by a search
-        of the home's files, and is kept (`receipts`). A consolidation of this user under way is
-        asked to stop first. What is cut off in the middle is ended by whoever opens the home next;
-        nobody is served what is being forgotten meanwhile.
+        session they are of (`Forgotten.turns`). The receipt says what is gone, proves it by
+        questions and by a search of the home's files, and is kept (`receipts`). A consolidation of
+        this user under way is asked to stop first. What is cut off in the middle is ended by
+        whoever opens the home next; nobody is served what is being forgotten meanwhile.
 
         Args:
             user_id: Whose.
