@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.torture.ledger import Ledger, Observed, traces
+from tests.torture.life import SEALED
 from tests.torture.nursery import Ground, Report
 from tests.torture.scenes import Stage, copied
 from tests.torture.steps import Plan
@@ -34,7 +35,7 @@ def run(
     Returns:
         Whether the plan struck, and what is wrong then.
     """
-    home, ledger = copied(stage.home, scratch / "home"), stage.ledger.copy()
+    home, ledger = copied(stage.home, scratch), stage.ledger.copy()
     under_way: Call | None = None
     wrong = []
     with Worker(home, model, plan) as worker:
@@ -69,6 +70,7 @@ def aftermath(
     calls = [call for call in under_way if call is not None]
     left = traces(home, ledger.erased) if ended else []
     wrong = [f"a trace is left in {found}" for found in left]
+    wrong += [f"not sealed is {found}" for found in _in_the_clear(home, ledger, *calls)]
     with Worker(home, model) as worker:
         worker.do("open")
         seen = worker.do("observe")
@@ -80,7 +82,15 @@ def aftermath(
         worker.do("close")
         worker.close()
     wrong += [f"at the end a trace is left in {found}" for found in traces(home, ledger.erased)]
-    return wrong
+    return wrong + [f"not sealed is {found}" for found in _in_the_clear(home, ledger)]
+
+
+def _in_the_clear(home: Path, ledger: Ledger, *under_way: Call) -> list[str]:
+    """The files of an encrypted home in which something can be read that was said."""
+    if home.name != SEALED:
+        return []
+    told = (*ledger.said.values(), *(call.args[2:] for call in under_way))
+    return traces(home, {str(text) for texts in told for text in texts})
 
 
 def again(worker: Worker, ledger: Ledger, call: Call, seen: Observed) -> list[str]:

@@ -47,7 +47,7 @@ def run(
     Returns:
         How many calls failed, and what is wrong.
     """
-    home, ledger = copied(stage.home, scratch / "home"), stage.ledger.copy()
+    home, ledger = copied(stage.home, scratch), stage.ledger.copy()
     failed, wrong = 0, []
     left: Call | None = None
     with Worker(home, model, plan) as worker:

@@ -153,8 +153,8 @@ class Ledger:
             if sorted(_learned(seen, user)) != sorted(self.alive(user)):
                 wrong.append(f"{user} has {_learned(seen, user)} in the weights at the end")
         wrong += wrong_on_disk(seen)
-        if seen["running"]:
-            wrong.append(f"jobs of {seen['running']} are still running")
+        if seen["alive"]:
+            wrong.append(f"{seen['alive']} are still held by somebody")
         return wrong
 
 

@@ -17,6 +17,9 @@ from plum_langchain.journal import schema
 from plum_langchain.session import SessionState, Turn
 from tests.tiny import FixedQuestions, WordEmbeddings, session
 
+SEALED = "sealed"
+"""A home of this name is encrypted."""
+
 IDLE = 1e6
 KEPT = 3
 
@@ -46,6 +49,11 @@ def open_home(root: Path, model: Path, **options: Any) -> Plum:
     return Plum(root, model=str(model), **options)
 
 
+def keys_of(home: Path) -> Path | None:
+    """Where the keys of an encrypted home are: beside it. None of a plain one."""
+    return home.with_name(f"{SEALED}.keys") if home.name == SEALED else None
+
+
 def forget(plum: Plum, user: str, session_id: str | None) -> Any:
     """Forget a session, or all of the user's (None); returns the receipt."""
     if session_id is None:
@@ -66,7 +74,7 @@ class Life:
         return self._plum
 
     def open(self) -> None:
-        self._plum = open_home(self._root, self._model, **self._options)
+        self._plum = open_home(self._root, self._model, keys=keys_of(self._root), **self._options)
 
     def close(self) -> None:
         self.plum.close()
@@ -159,6 +167,8 @@ class Life:
         from plum_langchain.cli import app
 
         where = ["--home", str(self._root), "--model", str(self._model)]
+        keys = keys_of(self._root)
+        where += ["--keys", str(keys)] if keys is not None else []
         result = CliRunner().invoke(app, [*where, *line])
         return result.exit_code, result.output
 
@@ -167,13 +177,9 @@ class Life:
         plum = self.plum
         journal = plum.journal
         names = self._names()
-        with journal._database.read() as connection:
-            jobs = connection.execute(schema.jobs.select())
-            running = [row.user_id for row in jobs if row.state == "running"]
         found: dict[str, Any] = {"sessions": {}, "heads": {}, "kept": {}, "disk": {}, "open": {}}
-        found["running"] = running
         found["wrong"] = []
-        found["indexed"] = plum.home.retrieval.is_dir()
+        found["indexed"] = plum.home.retrieval.is_dir() or journal.encrypted
         found["alive"] = [job["user_id"] for job in journal.jobs.running()]
         for one in journal.sessions.all():
             said = [turn.content for turn in one.turns]

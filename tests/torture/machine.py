@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.torture.crashes import aftermath
 from tests.torture.ledger import Ledger
+from tests.torture.life import SEALED
 from tests.torture.nursery import Ground, Report
 from tests.torture.steps import Plan
 from tests.torture.worker import Answer, Call, Died, Worker
@@ -44,14 +45,15 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(dir=self.directory)) / "home"
+        self.home = Path()
         self.ledger = Ledger()
         self.texts = (f"canary-{number:04d}" for number in itertools.count())
         self.workers: list[Worker] = []
         self.to_scrub = False
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(name=st.sampled_from(("home", SEALED)))
+    def open(self, name: str) -> None:
+        self.home = Path(tempfile.mkdtemp(dir=self.directory)) / name
         for _ in range(2):
             self._open()
 
@@ -111,7 +113,8 @@ class Machine(RuleBasedStateMachine):
             worker.do("close")
             worker.close()
         wrong = aftermath(self.home, self.ledger, self.model) if self.workers else []
-        shutil.rmtree(self.home.parent)
+        if self.workers:
+            shutil.rmtree(self.home.parent)
         assert wrong == [], wrong
 
     # -- inside ----------------------------------------------------------------------------------

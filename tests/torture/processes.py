@@ -31,7 +31,7 @@ def overtaken(stage: Stage, plan: Plan, model: Path, scratch: Path) -> tuple[boo
     Returns:
         Whether it was overtaken, and what is wrong.
     """
-    home, ledger = copied(stage.home, scratch / "home"), stage.ledger.copy()
+    home, ledger = copied(stage.home, scratch), stage.ledger.copy()
     taken_over, wrong = False, []
     with (
         Worker(home, model, plan, settings=HASTY) as slow,

@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.torture.ledger import Ledger, wrong_on_disk
+from tests.torture.life import SEALED, keys_of
 from tests.torture.worker import Call, Worker
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A few calls. `old` is a scene of its own, whose home an older version has left."""
+    """A few calls.
+
+    `old` is a scene of its own, whose home an older version has left; with `sealed`, as with all
+    after it, begins the life of a home that is encrypted.
+    """
 
     name: str
     calls: tuple[Call, ...]
     old: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,9 @@ class Stage:
         return repr(self.scene.name)
 
 
-def _scene(name: str, *calls: tuple[object, ...], old: bool = False) -> Scene:
+def _scene(name: str, *calls: tuple[object, ...], **begins: bool) -> Scene:
     made = tuple(Call(str(name), tuple(args)) for name, *args in (("open",), *calls))
-    return Scene(name, made, old)
+    return Scene(name, made, **begins)
 
 
 SCENES = (
@@ -85,11 +91,32 @@ SCENES = (
         ("consolidate", "ana"),
         old=True,
     ),
+    _scene(
+        "sealed",
+        ("append", "ana", "chat", "canary-s1", "canary-s2"),
+        ("add", "ana", "import 1", "canary-s3", "canary-s4"),
+        ("add", "bo", "import 1", "canary-s5", "canary-s6"),
+        ("finish", "ana", "chat"),
+        ("consolidate",),
+        sealed=True,
+    ),
+    _scene(
+        "sealed, and forgotten",
+        ("add", "ana", "import 2", "canary-s7", "canary-s8"),
+        ("consolidate", "ana"),
+        ("forget", "ana", "import 1"),
+    ),
+    _scene("sealed, and learned again", ("consolidate",), ("recall", "ana", "canary-s7")),
+    _scene(
+        "sealed, and all forgotten",
+        ("forget", "ana"),
+    ),
 )
 
 _SHORT = (
     *("a new home", "merged and finished", "imported", "learned", "searched"),
     *("forgotten from the middle", "all forgotten", "migrated"),
+    *("sealed", "sealed, and forgotten"),
 )
 
 
@@ -101,6 +128,8 @@ def stages(directory: Path, model: Path, *, short: bool) -> list[Stage]:
     for number, scene in enumerate(scenes, 1):
         if scene.old:
             ledger = _old_home(home := directory / f"{number - 1}-old")
+        if scene.sealed:
+            ledger, home = Ledger(), directory / f"{number - 1}-new" / SEALED
         before, began_with = ledger.copy(), home
         home = copied(home, directory / str(number))
         with Worker(home, model) as worker:
@@ -118,10 +147,12 @@ def stages(directory: Path, model: Path, *, short: bool) -> list[Stage]:
     return made
 
 
-def copied(home: Path, to: Path) -> Path:
-    """A home as it was left; nothing, if there is none yet."""
-    if home.exists():
-        shutil.copytree(home, to)
+def copied(home: Path, scratch: Path) -> Path:
+    """A home as it was left, with its keys, in a directory; nothing, if there is none yet."""
+    to = scratch / (SEALED if home.name == SEALED else "home")
+    for name, copy in ((home, to), (keys_of(home), keys_of(to))):
+        if name is not None and copy is not None and name.exists():
+            shutil.copytree(name, copy)
     return to
 
 

@@ -24,6 +24,7 @@ from plum_langchain import Plum, PlumMiddleware, PlumRecallMiddleware, Retrieval
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.session import UNKNOWN_ANSWER, Question, Session, Turn
 from plum_langchain.testing.memory import HOSTILE_IDS
+from tests.torture import desk
 from tests.torture.life import LEARNING, SERVING, open_home
 from tests.torture.nursery import Ground, Report, in_a_child
 from tests.unit_tests.faces.helpers import Fits
@@ -197,6 +198,9 @@ def storm(
             report.counts["users crossed"] += len(crossed)
             report.found(face, [f"{user!r} sees {other!r}: {text}" for other in crossed])
 
+        asked = dict.fromkeys(users, ASKED[0])
+        for shown in desk.comparison(plum, asked):  # before others talk: it asks of one session
+            seen(*shown)
         tries = [(name, user) for name in (*plain, *awaited) for user in users]
         tries = [tries[i % len(tries)] for i in range(max(questions, len(tries)))]
         chosen.shuffle(tries)
@@ -219,6 +223,9 @@ def storm(
             background = pool.submit(asyncio.run, awaiting())
             list(pool.map(lambda a: one(*a), [a for a in ask if a[0] in plain]))
             background.result()
+        model = str(directory / "learnable")
+        for shown in desk.command_line(plum.home.root, model, asked):
+            seen(*shown)
         report.found("ids", refused_ids(plum))
         owners = {plum.home.owner(user) for user in users}
         report.found("ids", ["two users share a name on disk"] * (len(owners) < len(users)))
