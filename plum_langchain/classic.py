@@ -24,6 +24,7 @@ from plum_langchain.memories.base import (
     with_snippets,
 )
 from plum_langchain.session import Turn, check_id
+from plum_langchain.users import choose_in_chain
 
 if TYPE_CHECKING:
     from typing import Self
@@ -51,8 +52,8 @@ class PlumMemory(BaseMemory):
         session_id: Its name; after the home's `idle_seconds` of silence a new session of this
             name begins.
         memory: "parametric", "retrieval", "hybrid" or "none". A call may choose another with an
-            input "memory". It is what goes into the prompt; whether the chain's model wears the
-            user's adapter is said where that is made (`plum.llm("ana", memory="none")`).
+            input "memory": then the chain's model, if it is one of this user (`plum.llm("ana")`),
+            wears the adapter for "parametric" and "hybrid" alone.
         k: Exchanges recalled by retrieval and hybrid.
         memory_key: The prompt's variable.
         input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has
@@ -144,7 +145,7 @@ class PlumMemory(BaseMemory):
             if t.content  # else it was forgotten
         ]
         snippets: tuple[Snippet, ...] = ()
-        name = check_memory_name(inputs.get(_MEMORY, self.memory))
+        name = self._choose(inputs) or self.memory
         if name in ("retrieval", "hybrid"):
             query = _text(inputs, self._input_key(inputs), "input_key")
             memory = self.plum.memory_named("retrieval", k=self.k)
@@ -155,6 +156,12 @@ class PlumMemory(BaseMemory):
             return {self.memory_key: [*head, *messages]}
         text = get_buffer_string(messages, human_prefix=self.human_prefix, ai_prefix=self.ai_prefix)
         return {self.memory_key: "\n\n".join(part for part in (recalled, text) if part)}
+
+    async def aload_memory_variables(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The same, without blocking the event loop."""
+        found = await super().aload_memory_variables(inputs)
+        self._choose(inputs)  # in the context of the chain, and not of a thread
+        return found
 
     def save_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Record both sides of an exchange in one transaction; durable on return.
@@ -167,6 +174,12 @@ class PlumMemory(BaseMemory):
         turns = [Turn("user", said), Turn("assistant", replied)]
         idle = self.plum.settings.idle_seconds
         self.plum.journal.sessions.append(self.user_id, self.session_id, turns, idle_seconds=idle)
+        choose_in_chain(self.user_id, None)
+
+    async def asave_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """The same, without blocking the event loop."""
+        await super().asave_context(inputs, outputs)
+        choose_in_chain(self.user_id, None)
 
     def clear(self) -> None:
         """Finish the session: the chain starts afresh, and what was said will be learned.
@@ -174,6 +187,13 @@ class PlumMemory(BaseMemory):
         Nothing is erased; that is `Plum.forget`.
         """
         self.plum.journal.sessions.finish_thread(self.user_id, self.session_id)
+
+    def _choose(self, inputs: Mapping[str, Any]) -> MemoryName | None:
+        """The memory that this call names; None if it names none."""
+        given = inputs.get(_MEMORY)
+        name = None if given is None else check_memory_name(given)
+        choose_in_chain(self.user_id, name)
+        return name
 
     def _input_key(self, inputs: dict[str, Any]) -> str:
         if self.input_key is not None:

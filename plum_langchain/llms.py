@@ -12,6 +12,7 @@ from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import Message
 from plum_langchain.models import Reply
 from plum_langchain.serving import PER_CALL, Request, Serving, openai_logprobs
+from plum_langchain.users import chosen_in_chain
 
 
 class PlumLLM(Serving, BaseLLM):
@@ -131,7 +132,12 @@ class PlumLLM(Serving, BaseLLM):
                 "plum.chat_model()"
             )
         options = {name: call[name] for name in PER_CALL if call.get(name) is not None}
+        chosen = chosen_in_chain(options.get("user_id", self.user_id))
+        if chosen is not None:
+            options.setdefault("memory", chosen)
         rest = {name: value for name, value in call.items() if name not in PER_CALL}
+        if "memory" in options:  # so that the chain isn't asked once more
+            rest["memory"] = options["memory"]
         return self.model_copy(update=options) if options else self, rest
 
     def _generate(

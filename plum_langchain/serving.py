@@ -19,6 +19,7 @@ from plum_langchain.errors import (
 from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
 from plum_langchain.models import Engine, Reply, Sampling, TokenLogprob, Toolbox
+from plum_langchain.users import chosen_in_chain
 
 PER_CALL = (
     "user_id",
@@ -235,10 +236,13 @@ class Serving(BaseModel):
         return self.plum.serving.max_new_tokens if given is None else given
 
     def _options(self, call: dict[str, Any]) -> dict[str, Any]:
-        return {
+        options = {
             name: value if (value := call.get(name)) is not None else getattr(self, name)
             for name in PER_CALL
         }
+        if call.get("memory") is None:
+            options["memory"] = chosen_in_chain(options["user_id"]) or self.memory
+        return options
 
 
 _IN_JSON = "Reply with JSON of this schema:"

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,7 +11,10 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from plum_langchain.errors import InvalidInputError, MissingUserError, PlumError
 from plum_langchain.memories.recollection import listed
+from plum_langchain.screening import is_said
 from plum_langchain.session import Session, Turn
+from plum_langchain.settings import ScreeningSettings
+from plum_langchain.turns import turns_of
 from plum_langchain.users import UserId, checked_user, user_of
 
 if TYPE_CHECKING:
@@ -32,10 +35,12 @@ def memory_tools(
     """`recall`, `remember` and `forget`.
 
     `recall` tells what the user's memory holds about a question. `remember` writes a fact of the
-    user's into the journal, as a session of its own, to be learned with the next consolidation.
-    `forget` erases a session that `recall` named from journal, weights and index. What a model
-    remembers or forgets it may have been talked into by a web page: leave out what it may not
-    decide, or have a human asked (LangChain's `HumanInTheLoopMiddleware`).
+    user's into the journal, as a session of its own, to be learned with the next consolidation. In
+    an agent it takes only what the user has said in the run's messages, as far as words tell: what
+    a web page would have remembered is refused. (Called by your own code, it takes what it is
+    given.) `forget` erases a session that `recall` named from journal, weights and index. A model
+    may be talked into that: leave out what it may not decide, or have a human asked (LangChain's
+    `HumanInTheLoopMiddleware`).
 
     Setup:
         `pip install plum-langchain`; weights of the default models come with
@@ -108,6 +113,13 @@ def memory_tools(
             raise InvalidInputError(
                 f"a fact has 1 to {_LONGEST} characters, not {len(told)}; give one sentence"
             )
+        said = _said(runtime)
+        screening = plum.question_settings.screening or ScreeningSettings()
+        if said is not None and not is_said(told, said, screening):
+            raise InvalidInputError(
+                "the user has not said that in this conversation, and only what they say "
+                "themselves is remembered; use their own words, or ask them to say it"
+            )
         # A session of its own, so that it can be forgotten by itself.
         name = f"note-{uuid4().hex[:12]}"
         plum.add_session(Session(whose(runtime), name, (Turn("user", told),)))
@@ -128,8 +140,8 @@ def memory_tools(
         ),
         _tool(
             remember,
-            "Remember a fact about this user for later conversations. Write it in the user's own "
-            'voice, for example "My bakery is closed on Mondays."',
+            "Remember a fact that this user has told, for later conversations. Write it in their "
+            'own voice and words, for example "My bakery is closed on Mondays."',
         ),
         _tool(
             forget,
@@ -137,6 +149,15 @@ def memory_tools(
             "session's name as recall gave it.",
         ),
     ]
+
+
+def _said(runtime: Any) -> list[str] | None:
+    """The user's own messages in the agent's run; None outside of one."""
+    state = getattr(runtime, "state", None)
+    messages = state.get("messages") if isinstance(state, Mapping) else None
+    if messages is None:
+        return None
+    return [turn.content for turn in turns_of(messages) if turn.role == "user"]
 
 
 def _tool(function: Callable[..., str], description: str) -> BaseTool:

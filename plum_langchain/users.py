@@ -1,6 +1,7 @@
 """Whose request it is, and of which memory: named by the application, never guessed."""
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,10 @@ from plum_langchain.session import check_id
 
 UserId = str | Callable[[Any], str]
 """A name, or a function of the runtime that tells it; if that gives None, nobody is named."""
+
+
+_in_chain: ContextVar[tuple[str, MemoryName] | None] = ContextVar("plum_in_chain", default=None)
+"""Of a call of a classic chain that names its memory: whose it is, and which."""
 
 
 def checked_user(user_id: UserId | None) -> UserId | None:
@@ -76,6 +81,26 @@ def memory_of(runtime: Any, default: MemoryName) -> MemoryName:
     chosen = _in_context(runtime, "memory")
     chosen = configurable().get("memory") if chosen is None else chosen
     return default if chosen is None else check_memory_name(chosen)
+
+
+def choose_in_chain(user_id: str, memory: MemoryName | None) -> None:
+    """Tell the chain's own model what its classic memory was told, for the rest of the call.
+
+    Classic chains pass their model no settings; it runs in the context that the memory was loaded
+    in. The choice ends with None: when the exchange is saved, and when the next is loaded.
+    """
+    _in_chain.set(None if memory is None else (user_id, memory))
+
+
+def chosen_in_chain(user_id: str | None) -> MemoryName | None:
+    """What a model of this user is to wear in a chain: "parametric" or "none"; None: its own.
+
+    What is retrieved is in the prompt already.
+    """
+    whose, memory = _in_chain.get() or (None, None)
+    if memory is None or user_id is None or whose != user_id:
+        return None
+    return "parametric" if memory in ("parametric", "hybrid") else "none"
 
 
 def thread_of(runtime: Any) -> str:

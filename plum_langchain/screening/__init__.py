@@ -5,7 +5,8 @@ indexes stay), says how many of which kind, and knows a question that would brin
 here quotes what it found.
 """
 
+from plum_langchain.screening.noted import is_said
 from plum_langchain.screening.screen import LeftOut, Screened, screen, told
 from plum_langchain.screening.spans import Sort
 
-__all__ = ["LeftOut", "Screened", "Sort", "screen", "told"]
+__all__ = ["LeftOut", "Screened", "Sort", "is_said", "screen", "told"]
