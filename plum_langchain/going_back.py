@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from plum_langchain.consolidation import Consolidated
 from plum_langchain.consolidation.progress import ProgressCallback
 from plum_langchain.errors import InvalidInputError
-from plum_langchain.forgetting import Doomed, Forgetter, Forgotten, Mention, find_mentions
+from plum_langchain.forgetting import (
+    Doomed,
+    Forgetter,
+    Forgotten,
+    Mention,
+    find_mentions,
+    mentions_of,
+    told_again,
+)
 from plum_langchain.journal import Journal
 from plum_langchain.memories import Retrieval
 
@@ -59,22 +67,36 @@ class GoingBack(ABC):
         """
         return self._forgetter.rollback(user_id, generation, lose_later=lose_later)
 
-    def mentions(self, user_id: str, about: str) -> list[Mention]:
-        """The turns of a user's chats that speak of a subject; what `forget(about=...)` shows.
+    def mentions(
+        self, user_id: str, about: str | None = None, *, session: str | None = None
+    ) -> list[Mention]:
+        """The turns that `forget` of the same would erase; what `forget(about=...)` shows.
+
+        Those in which an assistant only tells it again since come last (`Mention.again`); they go
+        with what they tell again, whether they are confirmed or not.
 
         Args:
             user_id: Whose chats.
-            about: A subject or a sentence, in free text.
+            about: A subject or a sentence, in free text: the turns that speak of it.
+            session: A session, instead.
 
         Raises:
-            InvalidInputError: the subject is empty.
-            UnknownUserError: no chats of this user.
+            InvalidInputError: not one of the two, or the subject is empty.
+            UnknownUserError, UnknownSessionError: no such chats.
             ModelNotFoundError: the embeddings' weights are nowhere to be found.
         """
-        if not about.strip():
-            raise InvalidInputError("about is empty; say what is to be forgotten: about='my boat'")
+        if (about is None) == (session is None):
+            raise InvalidInputError("say of what: a subject or session='...', one of them")
         self.journal.sessions.require_user(user_id)
-        return find_mentions(self.journal, self._retrieval.embeddings, user_id, about)
+        if session is not None:
+            found = mentions_of(self.journal, user_id, session)
+            doomed = Doomed((session,))
+        elif about is not None and about.strip():
+            found = find_mentions(self.journal, self._retrieval.embeddings, user_id, about)
+            doomed = Doomed.of_mentions(self.journal, user_id, found)
+        else:
+            raise InvalidInputError("about is empty; say what is to be forgotten: about='my boat'")
+        return found + told_again(self.journal, user_id, doomed) if found else []
 
     def forget(
         self,

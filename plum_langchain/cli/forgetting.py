@@ -69,6 +69,9 @@ def forget(
                 there = [s for s in plum.journal.sessions.all(user) if not _is_gone(s)]
                 doomed = [s for s in there if everything or s.session_id == session]
                 lines = [_described(one) for one in doomed]
+                if session is not None and doomed:
+                    also = [m for m in plum.mentions(user, session=session) if m.again]
+                    lines += [_quoted(mention) for mention in also]
             except MissingKeyError as error:
                 if not everything:
                     raise
@@ -125,6 +128,8 @@ def _described(session: Session) -> str:
 def _quoted(mention: "Mention") -> str:
     text = " ".join(mention.text.split())
     short = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    if mention.again:
+        short += " (tells it again, and goes with it)"
     if mention.turn is None:
         return f"{mention.session_id}, whole (only its questions are kept): {short}"
     return f"{mention.session_id}, turn {mention.turn} ({mention.role}): {short}"
@@ -136,8 +141,12 @@ _SHOWN = 160  # characters of a turn
 def _chosen(user: str, found: "list[Mention]") -> "list[Mention]":
     """Those of the numbered ones that are to go."""
     terminal.say(f"Found of user {user!r}:")
+    again = [mention for mention in found if mention.again]
+    found = [mention for mention in found if not mention.again]
     for number, mention in enumerate(found, start=1):
         terminal.say(f"  {number}. {_quoted(mention)}")
+    for mention in again:
+        terminal.say(f"  -  {_quoted(mention)}")
     _require_terminal()
     reply = terminal.replied("Forget which, for good? [numbers, all, NONE]").casefold()
     if reply == "all":

@@ -202,6 +202,7 @@ def _known(receipt: "Forgotten") -> str:
 
 def show_receipts(receipts: Sequence[Mapping[str, Any]]) -> None:
     """What was forgotten of a user, a line each."""
+    with_keys = any(one.get("key_destroyed") for one in receipts)
     show_table(
         (
             "at",
@@ -211,6 +212,7 @@ def show_receipts(receipts: Sequence[Mapping[str, Any]]) -> None:
             "ended",
             "known before",
             "known since",
+            *(("key destroyed",) if with_keys else ()),
         ),
         [
             (
@@ -220,6 +222,7 @@ def show_receipts(receipts: Sequence[Mapping[str, Any]]) -> None:
                 ", ".join(map(str, one["generations_destroyed"])) or "-",
                 "yes" if one["ended"] else "no",
                 *_before_and_since(one.get("probes")),
+                *(("yes" if one.get("key_destroyed") else "no",) if with_keys else ()),
             )
             for one in receipts
         ],

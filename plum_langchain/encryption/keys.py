@@ -41,14 +41,15 @@ class KeyStore(Protocol):
 
 
 class KeyDirectory:
-    """Keys in files of mode 0600; the directory is made if it isn't there.
+    """Keys in files of mode 0600; the directory is made with the first.
 
     Args:
         root: The directory.
         apart_from: One that it may not be in.
 
     Raises:
-        InvalidInputError: it is in there, or can't be used.
+        InvalidInputError: it is in there, or can't be used; of one that isn't there, when the first
+            key is made.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, apart_from: Path | None = None) -> None:
@@ -59,15 +60,13 @@ class KeyDirectory:
                     f"the keys {os.fspath(root)!r} lie in the home {apart_from}, so that a copy of "
                     "it would hold them; choose a directory outside"
                 )
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.root.exists():
+                self._make()
         # RuntimeError: no such user in ~user; ValueError: a NUL in the path.
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError(
-                f"{os.fspath(root)!r} can't be used for keys: "
-                f"{getattr(error, 'strerror', None) or error}; choose a directory you may write to"
-            ) from error
+            raise _unusable(root, error) from error
 
     def get(self, name: str) -> bytes | None:
         """The key's bytes; None if it isn't there."""
@@ -78,8 +77,15 @@ class KeyDirectory:
 
     def create(self, name: str) -> bytes:
         """Make a key durably, unless it is there; returns it."""
+        self._make()
         create(self.root / name, secrets.token_bytes(KEY_BYTES))
         return (self.root / name).read_bytes()
+
+    def _make(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _unusable(self.root, error) from error
 
     def destroy(self, name: str) -> None:
         """Overwrite and delete a key; one that is gone stays so."""
@@ -93,6 +99,13 @@ class KeyDirectory:
         except FileNotFoundError:
             return
         sync(self.root)
+
+
+def _unusable(root: str | os.PathLike[str], error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{os.fspath(root)!r} can't be used for keys: "
+        f"{getattr(error, 'strerror', None) or error}; choose a directory you may write to"
+    )
 
 
 class Keys:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plum_langchain.errors import InvalidInputError, MissingKeyError
+from plum_langchain.errors import InvalidInputError, MissingKeyError, UnknownSessionError
 from plum_langchain.forgetting.echoes import find_echoes, find_updates
 from plum_langchain.forgetting.mentions import Mention
 from plum_langchain.journal import Journal
@@ -106,6 +106,35 @@ def told_of(journal: Journal, user_id: str, doomed: Doomed) -> Told:
         said += [*(turn.content for turn in turns if turn.role == "user"), *statements]
         asked += questions
     return Told(tuple(texts), tuple(said), tuple(asked))
+
+
+def mentions_of(journal: Journal, user_id: str, session_id: str) -> list[Mention]:
+    """A session's turns, or the whole of one whose transcript isn't kept.
+
+    Raises:
+        UnknownUserError, UnknownSessionError: it isn't there, or was forgotten.
+    """
+    session = journal.sessions.get(user_id, session_id)
+    if session.state == SessionState.FORGOTTEN:
+        raise UnknownSessionError(f"user {user_id!r} has no session {session_id!r} to forget")
+    turns = [
+        Mention(user_id, session_id, place, turn.role, turn.content, session.started, 0.0)
+        for place, turn in enumerate(session.turns)
+        if turn.content and session.kept == "transcript"
+    ]
+    return turns or [Mention(user_id, session_id, None, None, "", session.started, 0.0)]
+
+
+def told_again(journal: Journal, user_id: str, doomed: Doomed) -> list[Mention]:
+    """The turns in which an assistant tells the doomed again, and which go with it."""
+    wider = with_what_quotes_it(journal, user_id, doomed)
+    found = []
+    for name, places in (wider.turns or {}).items():
+        session = journal.sessions.get(user_id, name)
+        for at in sorted({*places} - {*(doomed.turns or {}).get(name, ())}):
+            role, text = session.turns[at].role, session.turns[at].content
+            found.append(Mention(user_id, name, at, role, text, session.started, 0.0, again=True))
+    return found
 
 
 def with_what_quotes_it(journal: Journal, user_id: str, doomed: Doomed) -> Doomed:

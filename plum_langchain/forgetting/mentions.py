@@ -30,7 +30,9 @@ class Mention:
         role: Who said it; None for a whole session.
         text: What was said.
         started: When the session began.
-        similarity: Of its nearest sentence to the subject, at most 1.
+        similarity: Of its nearest sentence to the subject, at most 1; 0 of what isn't there by
+            that.
+        again: An assistant only tells again there what else is found: it goes with that.
     """
 
     user_id: str
@@ -40,6 +42,7 @@ class Mention:
     text: str
     started: datetime
     similarity: float
+    again: bool = False
 
 
 def find_mentions(

@@ -275,6 +275,21 @@ def test_forgetting_is_confirmed_at_the_terminal(
     assert result.stdout == "" if code else json.loads(result.stdout)["serving"] == 1
 
 
+def test_what_goes_with_it_is_shown(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "My heron Ida eats 12 thistles in Aveiro."
+    first = [{"role": "user", "content": told}]
+    then = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": f"So: {told}"}]
+    chats = [{"user": "ana", "session": f"s{n}", "turns": t} for n, t in enumerate((first, then))]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    assert run("import", str(tmp_path / "two.jsonl")).exit_code == 0
+    monkeypatch.setattr("plum_langchain.cli.terminal.interactive", lambda: True)
+    shown = run("forget", "--user", "ana", "--session", "s0", input="n\n").stderr
+    also = f"s1, turn 1 (assistant): So: {told} (tells it again, and goes with it)"
+    assert "s0 (finished, 1 turn)" in shown and also in " ".join(shown.split())
+
+
 def test_a_subject_is_shown_and_forgotten(
     run: Run, learned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from plum_langchain.errors import InvalidInputError, UnknownUserError
+from plum_langchain.errors import InvalidInputError, UnknownSessionError, UnknownUserError
 from plum_langchain.forgetting import Mention
-from plum_langchain.session import Question
+from plum_langchain.session import Question, Session, Turn
 from tests.tiny import session
 from tests.unit_tests.forgetting.helpers import Facts, tell, weights
 from tests.unit_tests.homes import files_with, states
@@ -68,6 +68,36 @@ def test_a_turn_goes_and_the_rest_of_its_session_is_learned_again(
     tell(never, "ana", "two", "My geese are grey and seven.")
     never.consolidate("ana")
     assert weights(told) == weights(never)
+
+
+def test_what_an_assistant_told_again_is_shown_with_it(told: Any) -> None:
+    fact = "My heron is called Quibblewort. It eats 12 thistles in Aveiro."
+    tell(told, "ana", "three", fact)
+    turns = (
+        Turn("user", "What was it that eats so much?"),
+        Turn("assistant", "12 thistles: it eats them in Aveiro."),
+    )
+    told.add_session(Session("ana", "four", turns))
+    echo = ("four", 1, "assistant", True)
+
+    def shown(found: Sequence[Mention]) -> list[tuple[Any, ...]]:
+        return [(m.session_id, m.turn, m.role, m.again) for m in found]
+
+    assert shown(told.mentions("ana", session="three")) == [
+        ("three", 0, "user", False),
+        ("three", 1, "assistant", False),
+        echo,
+    ]
+    found = told.mentions("ana", "heron")
+    assert shown(found) == [("one", 2, "user", False), ("three", 0, "user", False), echo]
+    receipt = told.forget("ana", about=[m for m in found if m.session_id == "three"])
+    assert receipt.turns == {"three": (0,), "four": (1,)}  # goes with it, confirmed or not
+    assert told.mentions("ana", "thistles") == []
+    for wrong in ({}, {"about": "heron", "session": "three"}):
+        with pytest.raises(InvalidInputError, match="one of them"):
+            told.mentions("ana", **wrong)
+    with pytest.raises(UnknownSessionError):  # the rest of it was only "I see."
+        told.mentions("ana", session="three")
 
 
 def test_only_what_is_confirmed_goes(told: Any) -> None:
