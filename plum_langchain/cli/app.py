@@ -26,6 +26,14 @@ class MemoryChoice(StrEnum):
     none = "none"
 
 
+class RetentionChoice(StrEnum):
+    """What may be kept of a learned session (`settings.Retention`)."""
+
+    transcript = "transcript"
+    questions = "questions"
+    nothing = "nothing"
+
+
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with terminal.errors_as_sentences():

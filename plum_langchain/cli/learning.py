@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plum_langchain.cli import reports, terminal
-from plum_langchain.cli.app import AnyUser, AsJson, NoGate, User, app
+from plum_langchain.cli.app import AnyUser, AsJson, NoGate, RetentionChoice, User, app
 from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
 from plum_langchain.session import SessionState
 
@@ -45,6 +45,13 @@ def consolidate(
         ),
     ] = None,
     no_gate: NoGate = False,
+    retention: Annotated[
+        RetentionChoice,
+        typer.Option(
+            help="What is kept of a session once it is learned; SECURITY.md tells what each leaves "
+            "to be forgotten."
+        ),
+    ] = RetentionChoice.transcript,
     as_json: AsJson = False,
 ) -> None:
     """Learn finished sessions into each user's adapter.
@@ -55,7 +62,7 @@ def consolidate(
     a session whose adapter is found to recall too little, or to have lost what was there before.
     The exit code is 1 if a session could not be learned.
     """
-    from plum_langchain.settings import LearningSettings, QuestionSettings
+    from plum_langchain.settings import HomeSettings, LearningSettings, QuestionSettings
 
     learning, asking = LearningSettings(), QuestionSettings()
     if epochs is not None:
@@ -64,7 +71,8 @@ def consolidate(
         learning = replace(learning, gate=None)
     if max_questions is not None:
         asking = replace(asking, max_questions=max_questions)
-    with ctx.obj.plum(learning=learning, question_settings=asking) as plum:
+    settings = HomeSettings(retention=retention.value)
+    with ctx.obj.plum(learning=learning, question_settings=asking, settings=settings) as plum:
         notice = "Stopping at the next step; press Ctrl-C again to stop at once."
         with terminal.Interrupts(notice) as interrupts:
             display = reports.LearningDisplay(interrupts.asked)

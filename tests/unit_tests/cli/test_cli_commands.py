@@ -4,7 +4,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from filelock import FileLock
@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from plum_langchain import __version__
 from plum_langchain.cli import app, reports
-from plum_langchain.cli.app import MemoryChoice
+from plum_langchain.cli.app import MemoryChoice, RetentionChoice
 from plum_langchain.cli.terminal import plain
 from plum_langchain.memories.answer import Answer
 from plum_langchain.memories.base import MEMORY_NAMES
 from plum_langchain.memories.told import Source
-from plum_langchain.session import Turn
+from plum_langchain.session import Retention, Turn
 from tests.unit_tests.cli.conftest import LEARN, Run, contents, states
 
 
@@ -340,6 +340,18 @@ def test_version_and_help() -> None:
         assert re.search(rf"\b{name}\b", listing)
         shown = CliRunner().invoke(app, [name, "--help"])
         assert shown.exit_code == 0 and f"Example: plum {name}" in shown.stdout
+
+
+def test_what_is_kept_of_a_learned_session_can_be_chosen(run: Run, chats: Path, home: Path) -> None:
+    assert {one.value for one in RetentionChoice} == {*get_args(Retention)}
+    run("import", str(chats))
+    for kept in ("nothing", "questions"):
+        line = (*LEARN, "--user", "ana", "--max-sessions", "1", "--retention", kept)
+        assert run(*line).exit_code == 0
+    said = [json.loads(line)["turns"][0]["content"] for line in chats.read_text().splitlines()]
+    held = contents(home)
+    assert not any(text in str(held["turns"]) for text in said)
+    assert len({row[1] for row in held["questions"]}) == 1  # of the second session alone
 
 
 def test_every_memory_can_be_chosen() -> None:
