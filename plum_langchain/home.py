@@ -10,6 +10,7 @@ Of an encrypted home text and weights are sealed, there is no index, and the use
 elsewhere (`encryption`).
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -23,6 +24,7 @@ from plum_langchain.errors import PlumError
 from plum_langchain.session import check_id
 
 _KEY_BYTES = 32
+_SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 class Home:
@@ -39,10 +41,10 @@ class Home:
         try:
             self.root = Path(root).expanduser().absolute()
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            journal = self.root / "journal.db"
-            self._key = self._read_key(journal)
-            if not journal.exists():
-                create(journal, b"")  # SQLite takes an empty file for a new database
+            self._journal = self.root / "journal.db"
+            self._key = self._read_key(self._journal)
+            if not self._journal.exists():
+                create(self._journal, b"")  # SQLite takes an empty file for a new database
         # RuntimeError: no such user in ~user; ValueError: a NUL in the path.
         except (OSError, RuntimeError, ValueError) as error:
             raise PlumError(
@@ -51,7 +53,19 @@ class Home:
             ) from error
         self.adapters = self.root / "adapters"
         self.retrieval = self.root / "retrieval"
-        self.journal_url = URL.create("sqlite", database=str(journal))
+        self.journal_url = URL.create("sqlite", database=str(self._journal))
+
+    def is_journal(self, path: Path) -> bool:
+        """Whether this is the journal's file or one that SQLite keeps beside it, by any name.
+
+        While the journal is open, nobody but SQLite may open them (`Database.content`).
+        """
+        for end in _SQLITE_FILES:
+            beside = self._journal.with_name(self._journal.name + end)
+            with contextlib.suppress(FileNotFoundError):
+                if path == beside or beside.samefile(path):
+                    return True
+        return False
 
     def owner(self, user_id: str) -> str:
         """The user's name in paths and collections: a keyed hash, 32 hex digits.

@@ -16,7 +16,12 @@ from typing import Protocol, runtime_checkable
 
 from plum_langchain.durable import create, sync
 from plum_langchain.encryption.box import KEY_BYTES, Box
-from plum_langchain.errors import EncryptionError, InvalidInputError, MissingKeyError
+from plum_langchain.errors import (
+    EncryptionError,
+    InvalidInputError,
+    MissingKeyError,
+    PlumError,
+)
 
 _OPEN_KEYS = 1024
 """Kept in memory, the least recently used goes first: a service that manages keys may be slow."""
@@ -136,8 +141,21 @@ class Keys:
         return self.create(f"{self._owner(user_id)}-{secrets.token_hex(4)}")
 
     def create(self, name: str) -> Box:
-        """The key of this name, made if it isn't there."""
-        return _box(name, self._store.create(name))
+        """The key of this name, made if it isn't there.
+
+        Raises:
+            EncryptionError: the store can't, now.
+        """
+        try:
+            key = self._store.create(name)
+        except PlumError:
+            raise
+        except Exception as error:  # a disk that is full, or whatever a service may raise
+            raise EncryptionError(
+                f"the key {name!r} can't be made in {self} ({type(error).__name__}: {error}), and "
+                "without it nothing is saved; see to that and try again"
+            ) from error
+        return _box(name, key)
 
     def box(self, name: str) -> Box:
         """A key that was made before.

@@ -25,7 +25,7 @@ from plum_langchain.errors import (
 from plum_langchain.forgetting.doomed import Doomed, Told, told_of, with_what_quotes_it
 from plum_langchain.forgetting.probes import Probing
 from plum_langchain.forgetting.receipt import Forgotten
-from plum_langchain.forgetting.traces import find_traces, pieces_of
+from plum_langchain.forgetting.traces import find_pieces, find_traces, pieces_of
 from plum_langchain.home import Home
 from plum_langchain.journal import Erased, Job, Journal
 from plum_langchain.journal.heartbeat import beating
@@ -267,14 +267,18 @@ class Forgetter:
             Where it still stands, and how many pieces of text were looked for.
         """
         pieces = pieces_of(told.texts)
-        left = {
-            path
-            for piece, path in find_traces(self._files(user_id), pieces)
-            if not self._journal.forgettings.is_still_said(piece)
-        }
+        journal = self._journal.content()
+        if journal is None:
+            return "the journal can't be searched: this Python's SQLite can't serialize it", 0
+        found = [("journal.db", piece) for piece in find_pieces(journal, pieces)]
+        del journal
+        for piece, path in find_traces(self._files(user_id), pieces):
+            found.append((str(path.relative_to(self._home.root)), piece))
+        is_still_said = self._journal.forgettings.is_still_said
+        left = {name for name, piece in found if not is_still_said(piece)}
         if not left:
             return None, len(pieces)
-        names = ", ".join(str(path.relative_to(self._home.root)) for path in sorted(left))
+        names = ", ".join(sorted(left))
         return (
             f"text that was erased still stands in {names} of the home {self._home.root}; delete "
             "files that aren't the home's own, or end whatever else uses it and call "
@@ -282,11 +286,13 @@ class Forgetter:
         ), len(pieces)
 
     def _files(self, user_id: str) -> Iterator[Path]:
-        """The home's files, but for the weights and indexes of other users."""
+        """The home's files, but for the journal, and weights and indexes of other users."""
         owner = self._home.owner(user_id)
         for place in (self._home.adapters, self._home.retrieval):
             yield from (path for path in (place / owner).rglob("*") if _is_file(path))
-        yield from (path for path in self._home.root.iterdir() if _is_file(path))
+        for path in self._home.root.iterdir():
+            if _is_file(path) and not self._home.is_journal(path):
+                yield path
 
     def _probing(self, user_id: str, doomed: Doomed, told: Told, probe: bool) -> Probing:
         """What will ask for it; nothing, where no weights know it."""

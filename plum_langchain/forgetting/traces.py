@@ -46,18 +46,22 @@ def find_traces(files: Iterable[Path], pieces: Iterable[str]) -> Iterator[tuple[
     """Each piece with each file that holds it.
 
     Args:
-        files: Regular ones; one that is gone in the meantime holds nothing.
+        files: Regular ones, of which nobody in this process holds a lock (`Database.content`); one
+            that is gone in the meantime holds nothing.
         pieces: From `pieces_of`.
     """
-    wanted = [(piece, piece.encode("utf-8", "replace")) for piece in pieces]
+    wanted = list(pieces)
     for path in files:
         try:
             with path.open("rb") as file:
                 if not path.stat().st_size:
                     continue
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    for piece, raw in wanted:
-                        if content.find(raw) >= 0:
-                            yield piece, path
+                    yield from ((piece, path) for piece in find_pieces(content, wanted))
         except FileNotFoundError:
             continue
+
+
+def find_pieces(content: bytes | mmap.mmap, pieces: Iterable[str]) -> Iterator[str]:
+    """Those of the pieces that stand there."""
+    return (piece for piece in pieces if content.find(piece.encode("utf-8", "replace")) >= 0)

@@ -186,6 +186,21 @@ class Database:
                     "Plum.journal.scrub() when it is done"
                 )
 
+    def content(self) -> bytes | None:
+        """All pages of the database as SQLite reads them, free space too; None where it can't.
+
+        Its files must not be opened beside it, not even to be read: by POSIX a process that closes
+        a file gives up all its locks on it, SQLite's own among them. The next process to leave
+        takes the write-ahead log for abandoned and deletes it, with all that is still written there
+        (https://sqlite.org/howtocorrupt.html, "Posix advisory locks canceled").
+        """
+        if self._engine.dialect.name != "sqlite":
+            return None
+        with self._errors_named(), self._engine.connect() as connection:
+            serialize = getattr(connection.connection.driver_connection, "serialize", None)
+            content: bytes | None = serialize() if serialize else None  # SQLite may lack it
+            return content
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

@@ -25,6 +25,9 @@ from plum_langchain.session import SessionState
 
 _j = schema.jobs
 
+_OF_ITS_OWN = (LeaseLostError, StoppedError)
+"""Errors that say by themselves why a job ended."""
+
 JobKind = Literal["consolidate", "forget", "rollback"]
 
 
@@ -59,6 +62,8 @@ class Jobs:
 
         Raises:
             BusyError: another worker holds the user.
+            LeaseLostError: something failed in the block after another worker had taken over, whose
+                doing that is: it sweeps away what is half done.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -77,8 +82,12 @@ class Jobs:
             # It may quote a chat, and nobody but a person reads it.
             sealed = self._database.encrypted
             reason = loggable(error) if sealed else f"{type(error).__name__}: {error}"
+            lost = False
             with contextlib.suppress(PlumError):  # what went wrong first is what is told
-                self._end(job, state, reason)
+                lost = not self._end(job, state, reason)
+            told = not isinstance(error, Exception) or isinstance(error, _OF_ITS_OWN)
+            if lost and not told:
+                raise _lost(job) from error
             raise
         self._end(job, "done", None)
 
@@ -159,10 +168,11 @@ class Jobs:
             assert number is not None
             return Job(number, user_id, kind)
 
-    def _end(self, job: Job, state: str, reason: str | None) -> None:
+    def _end(self, job: Job, state: str, reason: str | None) -> bool:
+        """End the job; returns whether it was still this worker's."""
         self._left.add(job.id)
         with self._database.write() as connection:
-            _close(connection, job.id, state, reason and storable(reason))
+            was_running = _close(connection, job.id, state, reason and storable(reason))
             connection.execute(
                 update(schema.sessions)
                 .where(
@@ -175,6 +185,7 @@ class Jobs:
                 .values(state=SessionState.FINISHED)
             )
         self._left.discard(job.id)
+        return was_running
 
 
 def require_running(connection: Connection, job: Job) -> Row[Any]:
@@ -185,19 +196,25 @@ def require_running(connection: Connection, job: Job) -> Row[Any]:
     """
     row = connection.execute(select(_j).where(_j.c.id == job.id, _j.c.state == "running")).first()
     if row is None:
-        raise LeaseLostError(
-            f"the {job.kind} job of user {job.user_id!r} lost its lease to another worker; its "
-            "result was thrown away and nothing was changed"
-        )
+        raise _lost(job)
     return row
 
 
-def _close(connection: Connection, key: int, state: str, reason: str | None) -> None:
-    connection.execute(
+def _lost(job: Job) -> LeaseLostError:
+    return LeaseLostError(
+        f"the {job.kind} job of user {job.user_id!r} lost its lease to another worker; its "
+        "result was thrown away and nothing was changed"
+    )
+
+
+def _close(connection: Connection, key: int, state: str, reason: str | None) -> bool:
+    """End a job; returns whether it was running."""
+    done = connection.execute(
         update(_j)
         .where(_j.c.id == key, _j.c.state == "running")
         .values(state=state, reason=reason, ended_at=datetime.now(UTC))
     )
+    return done.rowcount > 0
 
 
 def _dead(row: Row[Any], now: datetime) -> bool:

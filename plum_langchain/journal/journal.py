@@ -56,6 +56,10 @@ class Journal:
         """
         self._database.scrub()
 
+    def content(self) -> bytes | None:
+        """All pages of the database, to look for what may be left; None where they can't be had."""
+        return self._database.content()
+
     def close(self) -> None:
         """Close the database."""
         self._database.close()

@@ -106,6 +106,15 @@ class Machine(RuleBasedStateMachine):
         self.workers.pop(who).kill()
         self._open()
 
+    @rule()
+    def visited(self) -> None:
+        """Somebody looks in and goes, as the command line does."""
+        with Worker(self.home, self.model) as worker:
+            for name in ("open", "observe", "close"):
+                worker.do(name)
+            worker.close()
+        self._compare([], [])
+
     def teardown(self) -> None:
         for worker in reversed(self.workers):
             if self.to_scrub and worker is self.workers[0]:

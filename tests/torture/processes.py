@@ -47,7 +47,8 @@ def overtaken(stage: Stage, plan: Plan, model: Path, scratch: Path) -> tuple[boo
                 continue
             time.sleep(2 * LEASE)
             opened = quick.answer(Call("open"))  # it may have been paused in a transaction
-            learn = Call("consolidate", (call.args[0] if call.args else None,))
+            known = call.args and call.args[0] in {who for who, _ in ledger.said}
+            learn = Call("consolidate", (call.args[0] if known else None,))
             other = quick.answer(learn) if opened.error is None else opened
             if other.error not in (None, "BusyError"):
                 wrong.append(f"who took over: {other.message}")

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +107,28 @@ def test_what_lies_about_in_the_home_is_told(taught: Any) -> None:
     (taught.home.root / "notes.txt").write_text("She said: My zebra is called Quibblewort.\n")
     receipt = taught.forget("ana", "zebra")
     assert receipt.traces is not None and "still stands in notes.txt" in receipt.traces
+
+
+def test_what_is_said_after_a_search_is_not_lost_to_whoever_looks_in(taught: Any) -> None:
+    """SQLite's locks are the process's: one that opens its files itself gives them up."""
+
+    def others_see() -> int:
+        """Of another process, which then closes the home."""
+        looking = (
+            "import sys; from plum_langchain import Plum; plum = Plum(sys.argv[1]); "
+            "print(sum(len(s.turns) for s in plum.journal.sessions.all('bob'))); plum.close()"
+        )
+        line = [sys.executable, "-c", looking, str(taught.home.root)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    (taught.home.root / "link").hardlink_to(taught.home.root / "journal.db")
+    before = others_see()
+    assert taught.forget("ana", "zebra", probe=False).traces is None
+    assert others_see() == before
+    tell(taught, "bob", "later", "My boat is red.")
+    assert others_see() == before + 2
 
 
 def test_what_is_said_elsewhere_too_is_no_trace(taught: Any) -> None:
