@@ -9,17 +9,17 @@ from tests.torture.ledger import Ledger, Observed, traces
 from tests.torture.life import SEALED
 from tests.torture.nursery import Ground, Report
 from tests.torture.scenes import Stage, copied
-from tests.torture.steps import Plan
+from tests.torture.steps import Plan, apart
 from tests.torture.worker import Call, Died, Worker
 
 
 def plans(steps: tuple[str, ...]) -> Iterator[Plan]:
-    """Every step, just before and, of a write, half-way.
+    """Every step (`apart`), just before and, of a write, half-way.
 
     And just after one that commits, or is the last: what is durable then wasn't acknowledged. After
     any other the disk is as it is just before the next.
     """
-    for number, name in enumerate(steps, 1):
+    for number, name in apart(steps):
         yield Plan(number)
         if name.startswith("write "):
             yield Plan(number, when="half")

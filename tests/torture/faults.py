@@ -12,7 +12,7 @@ from tests.torture.crashes import aftermath, again
 from tests.torture.ledger import Ledger
 from tests.torture.nursery import Ground, Report
 from tests.torture.scenes import Stage, copied
-from tests.torture.steps import Plan
+from tests.torture.steps import Plan, apart
 from tests.torture.worker import Call, Worker
 
 LIMITS = (0, 100, 3000, 4096, 5000, 9000, 20_000, 33_000, 50_000, 70_000, 100_000, 170_000)
@@ -22,14 +22,17 @@ PAGES = (0, 1, 2)
 
 
 def plans(steps: tuple[str, ...]) -> Iterator[Plan]:
-    """Every step fails in one of two ways; of a write, half is done; or all from a step on."""
-    for number, name in enumerate(steps, 1):
-        if name.startswith(("listdir ", "scandir ")):
-            continue
-        yield Plan(number, "ENOSPC" if number % 2 else "EIO")
+    """Every step (`apart`) fails: once in one of two ways, or all from it on, by turns.
+
+    And of a write, half is done.
+    """
+    for turn, (number, name) in enumerate(apart(steps)):
+        if turn % 3:
+            yield Plan(number, "ENOSPC" if turn % 3 == 1 else "EIO")
+        else:
+            yield Plan(number, "ENOSPC", lasting=True)
         if name.startswith("write "):
             yield Plan(number, "ENOSPC", "half")
-        yield Plan(number, "ENOSPC", lasting=True)
 
 
 def run(

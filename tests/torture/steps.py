@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import sqlite3.dbapi2
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,8 @@ _PRIMITIVES = (
 )
 _OPEN_FILES = Path("/proc/self/fd")
 _SQL = ("BEGIN IMMEDIATE", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "VACUUM")
+_CHANGES = tuple(f"sql {word}" for word in ("INSERT", "UPDATE", "DELETE", "CREATE", "ALTER"))
+_LISTINGS = ("listdir ", "scandir ")
 _PRAGMAS = ("PRAGMA WAL_CHECKPOINT", "PRAGMA JOURNAL_MODE")
 
 
@@ -34,7 +36,7 @@ class Plan:
     """What happens at which step.
 
     "half" is for writes: half of it reaches the file. A fault that is `lasting` hits every later
-    step too, as on a disk that stays full.
+    step too that isn't a listing, as on a disk that stays full.
     """
 
     at: int
@@ -45,6 +47,20 @@ class Plan:
     def __str__(self) -> str:
         lasting = " and ever after" if self.lasting else ""
         return f"{self.what} {self.when} step {self.at}{lasting}"
+
+
+def apart(steps: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The steps, by number and name, at which it makes a difference to be struck.
+
+    Not at a listing, and of the statements of a transaction only at its BEGIN, its first and its
+    COMMIT: between those the disk stays as it was.
+    """
+    before = ""
+    for number, name in enumerate(steps, 1):
+        inside = name.startswith(_CHANGES) and not before.startswith("sql BEGIN")
+        if not inside and not name.startswith(_LISTINGS):
+            yield number, name
+        before = name
 
 
 class Steps:
@@ -73,7 +89,8 @@ class Steps:
             return act()
         self.seen.append(name)
         plan, number = self._plan, len(self.seen)
-        if plan is None or not (number == plan.at or (plan.lasting and number > plan.at)):
+        later = plan is not None and plan.lasting and not name.startswith(_LISTINGS)
+        if plan is None or not (number == plan.at or (later and number > plan.at)):
             return act()
         done = act() if plan.when == "after" else None
         if plan.when == "half" and half is not None:
