@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from plum_langchain.encryption.keys import Keys
 from plum_langchain.errors import BusyError, InvalidInputError, PlumError
+from plum_langchain.journal.forks import Forkable
 from plum_langchain.journal.migrations import MIGRATIONS, applied, migrate
 from plum_langchain.journal.proof import check_keys, encrypt, proof_of
 
@@ -43,7 +44,8 @@ class Database:
         EncryptionError: it is encrypted with other keys, or isn't and holds chats.
         MigrationError: a newer version wrote it.
         BusyError: another process holds it for longer than `busy_seconds`.
-        PlumError: it can't be opened, or is no database.
+        PlumError: it can't be opened, or is no database; or this process was forked while it was in
+            use (`forks`).
     """
 
     def __init__(self, url: str | URL, *, busy_seconds: float, keys: Keys | None = None) -> None:
@@ -53,6 +55,7 @@ class Database:
             json_serializer=lambda value: storable(json.dumps(value, ensure_ascii=False)),
             execution_options={"plum_keys": keys},  # `sealing.keys_of`
         )
+        self._forkable = Forkable(self._engine)
         self.encrypted = keys is not None
         self.url = self._engine.url.render_as_string(hide_password=True)
         if self._engine.dialect.name == "sqlite":
@@ -111,14 +114,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent snapshot."""
-        with self._errors_named(), self._engine.begin() as connection:
+        with self._forkable.in_use(), self._errors_named(), self._engine.begin() as connection:
             yield self._beginning(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable when the block ends, or none of it happened."""
         engine = self._engine.execution_options(plum_write=True)
-        with self._errors_named(), engine.begin() as connection:
+        with self._forkable.in_use(), self._errors_named(), engine.begin() as connection:
             yield self._beginning(connection)
 
     def _beginning(self, connection: Connection) -> Connection:
@@ -169,7 +172,7 @@ class Database:
         """
         if self._engine.dialect.name != "sqlite":
             return
-        with self._errors_named(), self._engine.connect() as connection:
+        with self._connected() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None
             try:
@@ -186,6 +189,12 @@ class Database:
                     "Plum.journal.scrub() when it is done"
                 )
 
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection outside of a transaction."""
+        with self._forkable.in_use(), self._errors_named(), self._engine.connect() as connection:
+            yield connection
+
     def content(self) -> bytes | None:
         """All pages of the database as SQLite reads them, free space too; None where it can't.
 
@@ -196,7 +205,7 @@ class Database:
         """
         if self._engine.dialect.name != "sqlite":
             return None
-        with self._errors_named(), self._engine.connect() as connection:
+        with self._connected() as connection:
             serialize = getattr(connection.connection.driver_connection, "serialize", None)
             content: bytes | None = serialize() if serialize else None  # SQLite may lack it
             return content
