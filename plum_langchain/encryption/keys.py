@@ -77,7 +77,7 @@ class KeyDirectory:
         """The key's bytes; None if it isn't there."""
         try:
             return (self.root / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def create(self, name: str) -> bytes:
