@@ -193,8 +193,19 @@ class AdapterStore:
         return len(strangers)
 
     def bytes_of(self, ref: AdapterRef) -> int:
-        """Size of a generation on disk, in bytes; 0 if it isn't there."""
-        return sum(file.lstat().st_size for file in ref.path.glob("*"))
+        """Size of a generation on disk, in bytes; 0 if it isn't there.
+
+        Raises:
+            PlumError: the disk refused.
+        """
+        try:
+            return sum(file.lstat().st_size for file in ref.path.glob("*"))
+        except FileNotFoundError:  # deleted while it was counted
+            return 0
+        except OSError as error:
+            raise PlumError(
+                f"the size of {ref.path} can't be read: {error.strerror or error}; check the disk"
+            ) from error
 
     def _make_private(self, directory: Path) -> None:
         """Make an owner's directory, and `adapters/` around it, durably and for one's own eyes."""

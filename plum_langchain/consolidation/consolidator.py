@@ -219,6 +219,7 @@ class Consolidator:
             )  # fmt: skip
         except (QuestionError, ChatTemplateError, DivergedError, GateError) as error:
             return self._failed(job, session, key, error, progress, started)
+        adapter_bytes = self._store.bytes_of(ref)  # while it may still fail
         self._journal.generations.publish(
             job,
             number=ref.generation,
@@ -238,7 +239,7 @@ class Consolidator:
             seconds=time.perf_counter() - started,
             questions=len(questions),
             metrics=manifest.metrics,
-            adapter_bytes=self._store.bytes_of(ref),
+            adapter_bytes=adapter_bytes,
         )
 
     def _failed(
