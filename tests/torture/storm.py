@@ -114,6 +114,8 @@ def faces(plum: Plum, directory: Path) -> tuple[dict[str, Face], dict[str, Any]]
         from langchain_community.cache import SQLiteCache
 
         caches = {"memory": InMemoryCache(), "sqlite": SQLiteCache(str(directory / "cache.db"))}
+    # Of LangChain's own call, at every lookup in its cache.
+    warnings.filterwarnings("ignore", "The default value of `allowed_objects`")
     chat, llm = plum.chat_model(), plum.llm()
     agent = create_agent(chat, middleware=[PlumMiddleware(plum)])
 
