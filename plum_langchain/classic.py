@@ -53,7 +53,8 @@ class PlumMemory(BaseMemory):
             name begins.
         memory: "parametric", "retrieval", "hybrid" or "none". A call may choose another with an
             input "memory": then the chain's model, if it is one of this user (`plum.llm("ana")`),
-            wears the adapter for "parametric" and "hybrid" alone.
+            wears the adapter for "parametric" and "hybrid" alone. (After a chain that failed the
+            choice lasts until the next call of a chain of this memory, in the same thread or task.)
         k: Exchanges recalled by retrieval and hybrid.
         memory_key: The prompt's variable.
         input_key, output_key: Which of the chain's inputs and outputs are the chat, where it has
@@ -169,17 +170,17 @@ class PlumMemory(BaseMemory):
         Raises:
             InvalidInputError: it isn't clear which input or output is the chat, or it is no text.
         """
+        choose_in_chain(self.user_id, None)
         said = _text(inputs, self._input_key(inputs), "input_key")
         replied = _text(outputs, self._output_key(outputs), "output_key")
         turns = [Turn("user", said), Turn("assistant", replied)]
         idle = self.plum.settings.idle_seconds
         self.plum.journal.sessions.append(self.user_id, self.session_id, turns, idle_seconds=idle)
-        choose_in_chain(self.user_id, None)
 
     async def asave_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """The same, without blocking the event loop."""
+        choose_in_chain(self.user_id, None)  # in the context of the chain, and not of a thread
         await super().asave_context(inputs, outputs)
-        choose_in_chain(self.user_id, None)
 
     def clear(self) -> None:
         """Finish the session: the chain starts afresh, and what was said will be learned.

@@ -19,6 +19,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory of mode 0700, and those it lies in, durably, unless it is there.
+
+    Raises:
+        OSError: the disk refuses, or something else has the name.
+    """
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        sync(one.parent)
+    path.mkdir(exist_ok=True)
+
+
 def create(path: Path, content: bytes) -> None:
     """Create a file of mode 0600, durably, unless it is there.
 

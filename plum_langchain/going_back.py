@@ -153,6 +153,8 @@ class GoingBack(ABC):
                 retrieval index. Nothing was changed.
             EncryptionError: the key can't be destroyed yet. It is forgotten all the same, and
                 whoever opens the home next tries again.
+            LeaseLostError: another worker took over in the middle. What isn't done yet is done by
+                whoever opens the home next.
             StoppedError, Exception: of `relearn`, as for `consolidate`; it is forgotten all the
                 same, and the receipt is among `receipts`.
         """

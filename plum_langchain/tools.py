@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain.tools import ToolRuntime
+from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from plum_langchain.errors import InvalidInputError, MissingUserError, PlumError
@@ -36,11 +37,11 @@ def memory_tools(
 
     `recall` tells what the user's memory holds about a question. `remember` writes a fact of the
     user's into the journal, as a session of its own, to be learned with the next consolidation. In
-    an agent it takes only what the user has said in the run's messages, as far as words tell: what
-    a web page would have remembered is refused. (Called by your own code, it takes what it is
-    given.) `forget` erases a session that `recall` named from journal, weights and index. A model
-    may be talked into that: leave out what it may not decide, or have a human asked (LangChain's
-    `HumanInTheLoopMiddleware`).
+    an agent it takes only what the user has said in the messages of the run's state, as far as
+    words tell: what a web page would have remembered is refused. (Called by your own code, without
+    an agent's runtime, it takes what it is given.) `forget` erases a session that `recall` named
+    from journal, weights and index. A model may be talked into that: leave out what it may not
+    decide, or have a human asked (LangChain's `HumanInTheLoopMiddleware`).
 
     Setup:
         `pip install plum-langchain`; weights of the default models come with
@@ -113,16 +114,12 @@ def memory_tools(
             raise InvalidInputError(
                 f"a fact has 1 to {_LONGEST} characters, not {len(told)}; give one sentence"
             )
-        said = _said(runtime)
-        screening = plum.question_settings.screening or ScreeningSettings()
-        if said is not None and not is_said(told, said, screening):
-            raise InvalidInputError(
-                "the user has not said that in this conversation, and only what they say "
-                "themselves is remembered; use their own words, or ask them to say it"
-            )
+        user = whose(runtime)
+        if runtime is not None:
+            _require_said(told, _said(runtime), plum.question_settings.screening)
         # A session of its own, so that it can be forgotten by itself.
         name = f"note-{uuid4().hex[:12]}"
-        plum.add_session(Session(whose(runtime), name, (Turn("user", told),)))
+        plum.add_session(Session(user, name, (Turn("user", told),)))
         return f"Noted as session {name!r}. It will be remembered once it has been learned."
 
     def forget(session_id: str, runtime: ToolRuntime = _NONE) -> str:
@@ -151,13 +148,42 @@ def memory_tools(
     ]
 
 
-def _said(runtime: Any) -> list[str] | None:
-    """The user's own messages in the agent's run; None outside of one."""
+def _said(runtime: Any) -> list[str]:
+    """The user's own messages in the agent's run.
+
+    Raises:
+        InvalidInputError: its state has no messages.
+    """
     state = getattr(runtime, "state", None)
-    messages = state.get("messages") if isinstance(state, Mapping) else None
-    if messages is None:
-        return None
+    if isinstance(state, Mapping):
+        state = state.get("messages")
+    elif not isinstance(state, list):
+        state = getattr(state, "messages", None)
+    if not isinstance(state, list):
+        raise InvalidInputError(
+            "what the user said can't be found: the state of this run has no list of `messages`; "
+            "nothing was remembered. Go on without it"
+        )
+    messages = (one for one in state if isinstance(one, BaseMessage))
     return [turn.content for turn in turns_of(messages) if turn.role == "user"]
+
+
+def _require_said(fact: str, said: list[str], screening: ScreeningSettings | None) -> None:
+    """Refuse what a model has from elsewhere than from its user.
+
+    Raises:
+        InvalidInputError: the user hasn't said it, or it is what isn't learned of what they said.
+    """
+    if not is_said(fact, said, None):
+        raise InvalidInputError(
+            "the user has not said that in this conversation, and only what they say themselves is "
+            "remembered; use their own words, or ask them to say it"
+        )
+    if not is_said(fact, said, screening or ScreeningSettings()):
+        raise InvalidInputError(
+            "that is pasted text, a secret or a personal number, which isn't remembered; go on "
+            "without it"
+        )
 
 
 def _tool(function: Callable[..., str], description: str) -> BaseTool:

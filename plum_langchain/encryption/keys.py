@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from plum_langchain.durable import create, sync
+from plum_langchain.durable import create, make_directory, sync
 from plum_langchain.encryption.box import KEY_BYTES, Box
 from plum_langchain.errors import (
     EncryptionError,
@@ -88,7 +88,7 @@ class KeyDirectory:
 
     def _make(self) -> None:
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(self.root)
         except OSError as error:
             raise _unusable(self.root, error) from error
 

@@ -28,6 +28,8 @@ class Doomed:
     def of_mentions(cls, journal: Journal, user_id: str, mentions: Sequence[Mention]) -> "Doomed":
         """The turns that were found, and the sessions of which there is no transcript.
 
+        What only tells others of them again is left out: it goes with those by itself.
+
         Raises:
             InvalidInputError: they are another user's, or not what is there any more.
         """
@@ -42,6 +44,7 @@ class Doomed:
                     f"{user_id!r}, or not any more; nothing was forgotten. Look for it again with "
                     "plum.mentions()"
                 )
+        mentions = [one for one in mentions if not one.again] or mentions
         whole = tuple(dict.fromkeys(m.session_id for m in mentions if m.turn is None))
         found: dict[str, tuple[int, ...]] = {}
         for one in mentions:

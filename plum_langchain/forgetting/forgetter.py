@@ -264,14 +264,17 @@ class Forgetter:
         """Look whether what was erased is gone from the files.
 
         Returns:
-            Where it still stands, and how many pieces of text were looked for.
+            Where it still stands, or where can't be looked; and how many pieces of text were
+            looked for.
         """
         pieces = pieces_of(told.texts)
-        journal = self._journal.content()
-        if journal is None:
-            return "the journal can't be searched: this Python's SQLite can't serialize it", 0
+        if not pieces:
+            return None, 0
+        try:
+            journal = self._journal.content()
+        except PlumError as error:  # it is erased all the same
+            return f"whether text still stands in the journal can't be told: {error}", 0
         found = [("journal.db", piece) for piece in find_pieces(journal, pieces)]
-        del journal
         for piece, path in find_traces(self._files(user_id), pieces):
             found.append((str(path.relative_to(self._home.root)), piece))
         is_still_said = self._journal.forgettings.is_still_said

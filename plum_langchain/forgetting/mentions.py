@@ -30,9 +30,10 @@ class Mention:
         role: Who said it; None for a whole session.
         text: What was said.
         started: When the session began.
-        similarity: Of its nearest sentence to the subject, at most 1; 0 of what isn't there by
-            that.
-        again: An assistant only tells again there what else is found: it goes with that.
+        similarity: Of its nearest sentence to the subject, at most 1; 0 where it wasn't found by
+            its subject.
+        again: In this turn an assistant only tells again what was said in others that were found;
+            if those are forgotten, it is too.
     """
 
     user_id: str

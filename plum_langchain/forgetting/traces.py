@@ -46,8 +46,8 @@ def find_traces(files: Iterable[Path], pieces: Iterable[str]) -> Iterator[tuple[
     """Each piece with each file that holds it.
 
     Args:
-        files: Regular ones, of which nobody in this process holds a lock (`Database.content`); one
-            that is gone in the meantime holds nothing.
+        files: Regular ones, on which nothing in this process holds a lock that other processes
+            heed (`Database.content`); one that is gone in the meantime holds nothing.
         pieces: From `pieces_of`.
     """
     wanted = list(pieces)
@@ -63,5 +63,5 @@ def find_traces(files: Iterable[Path], pieces: Iterable[str]) -> Iterator[tuple[
 
 
 def find_pieces(content: bytes | mmap.mmap, pieces: Iterable[str]) -> Iterator[str]:
-    """Those of the pieces that stand there."""
+    """Those of the pieces that the content holds."""
     return (piece for piece in pieces if content.find(piece.encode("utf-8", "replace")) >= 0)

@@ -195,21 +195,31 @@ class Database:
         with self._forkable.in_use(), self._errors_named(), self._engine.connect() as connection:
             yield connection
 
-    def content(self) -> bytes | None:
-        """All pages of the database as SQLite reads them, free space too; None where it can't.
+    def content(self) -> bytes:
+        """All pages of the database as SQLite reads them, free space too.
 
         Its files must not be opened beside it, not even to be read: by POSIX a process that closes
         a file gives up all its locks on it, SQLite's own among them. The next process to leave
         takes the write-ahead log for abandoned and deletes it, with all that is still written there
         (https://sqlite.org/howtocorrupt.html, "Posix advisory locks canceled").
+
+        Raises:
+            PlumError: they can't be had: it is no SQLite, or one without `serialize`; or there are
+                more than go into memory.
         """
-        if self._engine.dialect.name != "sqlite":
-            return None
         with self._connected() as connection:
             serialize = getattr(connection.connection.driver_connection, "serialize", None)
-            content: bytes | None = serialize() if serialize else None  # SQLite may lack it
+            if serialize is None:
+                raise PlumError(f"{self.url} has no `serialize` (Python's sqlite3 has, from 3.36)")
+            try:
+                content: bytes = serialize()
+            except (sqlite3.Error, MemoryError) as error:
+                raise PlumError(
+                    f"{self.url} can't be read as a whole ({error}); search its file when no "
+                    "process has it open"
+                ) from error
             return content
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._forkable.close()

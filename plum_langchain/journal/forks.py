@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
+from sqlalchemy.pool import Pool, SingletonThreadPool
 
 from plum_langchain.errors import PlumError
 
@@ -31,21 +32,27 @@ class Forkable:
 
     Args:
         engine: Makes the connections.
+
+    Raises:
+        PlumError: this process is a fork, and has inherited an open connection to the same file.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._process = os.getpid()
         self._in_use = 0
-        is_file = engine.dialect.name == "sqlite" and engine.url.database
-        self._file = os.path.realpath(str(engine.url.database)) if is_file else None
+        self._left: list[Pool] = []
+        # SQLAlchemy has this pool for what is in memory, which would be gone once it is closed.
+        in_memory = isinstance(engine.pool, SingletonThreadPool)
+        is_file = engine.dialect.name == "sqlite" and not in_memory
+        self.file = os.path.realpath(str(engine.url.database)) if is_file else None
         with _forking:
-            _refuse_inherited(self._file)
+            _refuse_inherited(self.file)
             _all.add(self)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a connection is.
+        """While the caller uses a connection.
 
         Raises:
             PlumError: the database was opened in another process, of which this is a fork.
@@ -56,21 +63,34 @@ class Forkable:
                     f"this home was opened in process {self._process}, of which process "
                     f"{os.getpid()} is a fork; {_AFTER}"
                 )
-            self._in_use += 1
+        counted = False
         try:
+            with _forking:
+                self._in_use += 1
+                counted = True
             yield
         finally:
             with _forking:
-                self._in_use -= 1
+                self._in_use -= counted
+                while self._left and not self._in_use:
+                    self._left.pop().dispose()
 
-    def close_idle(self) -> None:
-        """Close the connections that nobody uses; they are opened again at need."""
-        if self._file is not None:
+    def close(self) -> None:
+        """Close all connections: those in use as soon as they no longer are."""
+        with _forking:
+            pool = self._engine.pool
+            self._engine.dispose()
+            if self._in_use:
+                self._left.append(pool)
+
+    def close_before_fork(self) -> None:
+        """Close the connections to a file, if none of them is in use; they are made anew."""
+        if self.file is not None and not self._in_use and self._process == os.getpid():
             self._engine.dispose()
 
-    def file_in_use(self) -> str | None:
+    def open_file(self) -> str | None:
         """The database's file, if a connection to it is in use."""
-        return self._file if self._in_use else None
+        return self.file if self._in_use else None
 
 
 _forking = threading.RLock()
@@ -78,8 +98,11 @@ _forking = threading.RLock()
 
 _all: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
 
+_open: list[str] = []
+"""Files to which a connection stays open over the fork that is under way."""
+
 _inherited: set[str] = set()
-"""Files of which this process, a fork, has inherited an open connection."""
+"""Files to which this process, a fork, has inherited an open connection."""
 
 
 def _refuse_inherited(file: str | None) -> None:
@@ -93,12 +116,19 @@ def _refuse_inherited(file: str | None) -> None:
 
 def _before() -> None:
     _forking.acquire()
+    _open.clear()
     for one in list(_all):
-        one.close_idle()
+        file = one.open_file()
+        try:
+            one.close_before_fork()
+        except Exception:  # what a hook raises, Python prints and goes on
+            file = one.file
+        if file is not None:
+            _open.append(file)
 
 
 def _after_in_child() -> None:
-    _inherited.update(file for one in list(_all) if (file := one.file_in_use()))
+    _inherited.update(_open)
     _forking.release()
 
 

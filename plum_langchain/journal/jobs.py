@@ -63,7 +63,7 @@ class Jobs:
         Raises:
             BusyError: another worker holds the user.
             LeaseLostError: something failed in the block after another worker had taken over, whose
-                doing that is: it sweeps away what is half done.
+                doing that is: it sweeps away what is half done. What was committed stays.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -87,7 +87,11 @@ class Jobs:
                 lost = not self._end(job, state, reason)
             told = not isinstance(error, Exception) or isinstance(error, _OF_ITS_OWN)
             if lost and not told:
-                raise _lost(job) from error
+                raise LeaseLostError(
+                    f"the {job.kind} job of user {job.user_id!r} lost its lease to another worker, "
+                    "and failed at what that one does now; what it had committed stays, and the "
+                    "rest is in line"
+                ) from error
             raise
         self._end(job, "done", None)
 
@@ -196,15 +200,11 @@ def require_running(connection: Connection, job: Job) -> Row[Any]:
     """
     row = connection.execute(select(_j).where(_j.c.id == job.id, _j.c.state == "running")).first()
     if row is None:
-        raise _lost(job)
+        raise LeaseLostError(
+            f"the {job.kind} job of user {job.user_id!r} lost its lease to another worker; its "
+            "result was thrown away and nothing was changed"
+        )
     return row
-
-
-def _lost(job: Job) -> LeaseLostError:
-    return LeaseLostError(
-        f"the {job.kind} job of user {job.user_id!r} lost its lease to another worker; its "
-        "result was thrown away and nothing was changed"
-    )
 
 
 def _close(connection: Connection, key: int, state: str, reason: str | None) -> bool:

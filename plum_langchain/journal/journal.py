@@ -56,8 +56,12 @@ class Journal:
         """
         self._database.scrub()
 
-    def content(self) -> bytes | None:
-        """All pages of the database, to look for what may be left; None where they can't be had."""
+    def content(self) -> bytes:
+        """All pages of the database, to look for what may be left there.
+
+        Raises:
+            PlumError: they can't be had.
+        """
         return self._database.content()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ shares what is open.
 """
 
 import contextlib
+import os
 import shutil
 import threading
 from collections import OrderedDict
@@ -151,6 +152,7 @@ class _Held:
     def __init__(self, directory: Path, lock_file: Any) -> None:
         self.directory = directory
         self.lock_file = lock_file
+        self.process = os.getpid()
         self.holders = 0
         self._guard = threading.Lock()  # of the two maps
         self._locks: dict[str, threading.RLock] = {}
@@ -219,6 +221,21 @@ class _Held:
 
 _held: dict[Path, _Held] = {}
 _held_guard = threading.Lock()
+_of_parents: list[_Held] = []
+"""What a fork has inherited: without Chroma's threads, and with a lock that isn't its own.
+
+Kept for good, since the end of its lock here would be the end of the parent's."""
+
+
+def _forget_parents() -> None:
+    global _held_guard
+    _held_guard = threading.Lock()  # another thread may have held it
+    _of_parents.extend(_held.values())
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # where there is a fork
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 def _acquire(directory: Path) -> _Held:
@@ -249,6 +266,8 @@ def _acquire(directory: Path) -> _Held:
 
 
 def _release(held: _Held) -> None:
+    if held.process != os.getpid():
+        return  # the process that this one is a fork of lets go of it
     with _held_guard:
         held.holders -= 1
         if held.holders == 0:

@@ -18,6 +18,9 @@ from plum_langchain.session import SessionState
 Shown = tuple[str, str, str]
 """A face, a user, and what it showed in the user's name."""
 
+TELLING = ("compare, parametric", "plum ask {asked}", "plum ask {asked} --json", "plum chat")
+"""Faces that tell each user what they said."""
+
 _LINES: tuple[tuple[str, ...], ...] = (
     ("ask", "{asked}"),
     ("ask", "{asked}", "--json"),

@@ -109,6 +109,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def visited(self) -> None:
         """Somebody looks in and goes, as the command line does."""
+        self.report.counts["operations"] += 1
         with Worker(self.home, self.model) as worker:
             for name in ("open", "observe", "close"):
                 worker.do(name)

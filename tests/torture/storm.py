@@ -201,8 +201,10 @@ def storm(
             report.found(face, [f"{user!r} sees {other!r}: {text}" for other in crossed])
 
         asked = dict.fromkeys(users, ASKED[0])
+        found: list[desk.Shown] = []
         for shown in desk.comparison(plum, asked):  # before others talk: it asks of one session
             seen(*shown)
+            found.append(shown)
         tries = [(name, user) for name in (*plain, *awaited) for user in users]
         tries = [tries[i % len(tries)] for i in range(max(questions, len(tries)))]
         chosen.shuffle(tries)
@@ -228,6 +230,10 @@ def storm(
         model = str(directory / "learnable")
         for shown in desk.command_line(plum.home.root, model, asked):
             seen(*shown)
+            found.append(shown)
+        for face, user, text in found:
+            if face in desk.TELLING and canaries[user] not in text:
+                report.found(face, [f"{user!r} is not told their own: {text!r}"])
         report.found("ids", refused_ids(plum))
         owners = {plum.home.owner(user) for user in users}
         report.found("ids", ["two users share a name on disk"] * (len(owners) < len(users)))

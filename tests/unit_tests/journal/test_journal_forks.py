@@ -35,6 +35,24 @@ journal = Journal(url)
 say(journal, "one")
 """
 
+WHILE_CLOSED = """
+ours, theirs = os.pipe(), os.pipe()
+
+def child():
+    journal = Journal(url)
+    say(journal, "two")
+    os.write(theirs[1], b".")
+    os.read(ours[0], 1)  # until the parent has closed its own, as the last that has it open
+    say(journal, "three")
+
+one = in_a_child(child)
+os.read(theirs[0], 1)
+journal.close()
+os.write(ours[1], b".")
+os.waitpid(one, 0)
+"""
+"""A child speaks in a journal of its own, before and after its parent has closed its own."""
+
 LOOK = "journal = Journal(url); print([t.content for t in journal.sessions.all('ana')[0].turns])"
 
 
@@ -51,26 +69,7 @@ def look(home: Path) -> str:
 
 
 def test_what_a_child_says_in_a_journal_of_its_own_stays(tmp_path: Path) -> None:
-    run(
-        tmp_path,
-        BEGINNING
-        + """
-ours, theirs = os.pipe(), os.pipe()
-
-def child():
-    journal = Journal(url)
-    say(journal, "two")
-    os.write(theirs[1], b".")
-    os.read(ours[0], 1)  # until the parent has closed its own, as the last that has it open
-    say(journal, "three")
-
-one = in_a_child(child)
-os.read(theirs[0], 1)
-journal.close()
-os.write(ours[1], b".")
-os.waitpid(one, 0)
-""",
-    )
+    run(tmp_path, BEGINNING + WHILE_CLOSED)
     assert look(tmp_path) == "['one', 'two', 'three']"
 
 
@@ -88,8 +87,17 @@ def test_a_child_of_a_fork_in_the_midst_is_refused(tmp_path: Path) -> None:
     script = """
 with journal._database.read():
     os.waitpid(in_a_child(lambda: Journal(url)), 0)
-os.waitpid(in_a_child(lambda: say(Journal(url), "two")), 0)
 """
     said = run(tmp_path, BEGINNING + script)
     assert said.count("was forked while") == 1 and "start the process by 'spawn'" in said
-    assert look(tmp_path) == "['one', 'two']"
+
+
+@pytest.mark.parametrize("then", ["pass", "journal.close()"])
+def test_what_was_in_use_at_a_fork_is_closed_before_the_next(tmp_path: Path, then: str) -> None:
+    script = f"""
+with journal._database.read():
+    os.waitpid(in_a_child(lambda: None), 0)
+    {then}
+"""
+    run(tmp_path, BEGINNING + script + WHILE_CLOSED)
+    assert look(tmp_path) == "['one', 'two', 'three']"
