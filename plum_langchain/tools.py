@@ -179,7 +179,7 @@ def _require_said(fact: str, said: list[str], screening: ScreeningSettings | Non
             "the user has not said that in this conversation, and only what they say themselves is "
             "remembered; use their own words, or ask them to say it"
         )
-    if not is_said(fact, said, screening or ScreeningSettings()):
+    if screening is not None and not is_said(fact, said, screening):
         raise InvalidInputError(
             "that is pasted text, a secret or a personal number, which isn't remembered; go on "
             "without it"

@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 
 from plum_langchain import HomeSettings
-from plum_langchain.errors import BusyError, UnknownSessionError, WrongBaseModelError
+from plum_langchain.errors import (
+    BusyError,
+    PlumError,
+    UnknownSessionError,
+    WrongBaseModelError,
+)
 from plum_langchain.forgetting.traces import find_traces, pieces_of
 from tests.tiny import save_tiny_model, session
 from tests.unit_tests.forgetting.helpers import (
@@ -107,6 +112,17 @@ def test_what_lies_about_in_the_home_is_told(taught: Any) -> None:
     (taught.home.root / "notes.txt").write_text("She said: My zebra is called Quibblewort.\n")
     receipt = taught.forget("ana", "zebra")
     assert receipt.traces is not None and "still stands in notes.txt" in receipt.traces
+
+
+def test_a_search_that_cannot_be_made_is_told(taught: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> bytes:
+        raise PlumError("it is too big")
+
+    monkeypatch.setattr(taught.journal, "content", fail)
+    receipt = taught.forget("ana", "zebra", probe=False)
+    assert receipt.traces == "whether text still stands in the journal can't be told: it is too big"
+    assert receipt.searched == 0 and not files_with(taught.home.root, "Quibblewort")
+    assert taught.receipts("ana")[-1]["ended"]
 
 
 def test_what_is_said_after_a_search_is_not_lost_to_whoever_looks_in(taught: Any) -> None:
