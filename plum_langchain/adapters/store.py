@@ -26,7 +26,7 @@ from plum_langchain.adapters.manifest import (
     read_manifest,
     sha256_file,
 )
-from plum_langchain.durable import sync
+from plum_langchain.durable import make_directory, sync
 from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import DamagedAdapterError, LeaseLostError, PlumError
 
@@ -77,7 +77,7 @@ class AdapterStore:
         place = self._place(owner, generation)
         writing = place.parent / f"{_TEMPORARY}{generation:08d}"
         try:
-            self._make_private(place.parent)
+            make_directory(place.parent)
             _delete(writing)
             writing.mkdir(mode=0o700)
             manifest = fill(writing)
@@ -206,13 +206,6 @@ class AdapterStore:
             raise PlumError(
                 f"the size of {ref.path} can't be read: {error.strerror or error}; check the disk"
             ) from error
-
-    def _make_private(self, directory: Path) -> None:
-        """Make an owner's directory, and `adapters/` around it, durably and for one's own eyes."""
-        for new in (self.root, directory):
-            if not new.is_dir():
-                new.mkdir(parents=True, exist_ok=True, mode=0o700)
-                sync(new.parent)
 
     def _place(self, owner: str, generation: int) -> Path:
         return self.root / owner / f"{generation:08d}"

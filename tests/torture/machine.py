@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.home = Path()
         self.ledger = Ledger()
-        self.texts = (f"canary-{number:04d}" for number in itertools.count())
+        self.texts = (f"canary-sings_{number:04d}" for number in itertools.count())
         self.workers: list[Worker] = []
         self.to_scrub = False
 

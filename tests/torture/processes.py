@@ -84,7 +84,7 @@ def overtaken(stage: Stage, plan: Plan, model: Path, scratch: Path) -> tuple[boo
 def chatted_while_learned(model: Path, scratch: Path, report: Report, rounds: int) -> None:
     """One process chats, one learns and forgets, one is the command line; some are killed."""
     home, ledger, chosen = scratch / "home", Ledger(), random.Random(rounds)
-    texts = (f"canary-{number}" for number in range(10**6))
+    texts = (f"canary-sings_{number}" for number in range(10**6))
     workers = [Worker(home, model) for _ in range(3)]
     try:
         for worker in workers:
@@ -131,7 +131,7 @@ def scheduled_twice(model: Path, scratch: Path, report: Report, sessions: int) -
         for worker in (one, two):
             worker.do("schedule", 0.05)
         for number in range(sessions):
-            call = Call("add", (("ana", "bo")[number % 2], f"s{number}", f"canary-{number}"))
+            call = Call("add", (("ana", "bo")[number % 2], f"s{number}", f"canary-sings_{number}"))
             chat.do(call.name, *call.args)
             ledger.apply(call)
             report.counts["sessions for two schedules"] += 1
@@ -161,7 +161,9 @@ def written_at_once(model: Path, scratch: Path, report: Report, rounds: int) -> 
         for worker in workers:
             worker.do("open")
         for number in range(rounds):
-            calls = [Call("append", ("ana", "chat", f"canary-{number}-{i}")) for i in range(3)]
+            calls = [
+                Call("append", ("ana", "chat", f"canary-sings_{number}-{i}")) for i in range(3)
+            ]
             for worker, call in zip(workers, calls, strict=True):
                 worker.start(call)
             os.kill(workers[0].pid, signal.SIGKILL)

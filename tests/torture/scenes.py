@@ -43,70 +43,79 @@ def _scene(name: str, *calls: tuple[object, ...], **begins: bool) -> Scene:
     return Scene(name, made, **begins)
 
 
+# Texts are as long as what is searched for after forgetting (`forgetting.traces`).
 SCENES = (
     _scene(
         "a new home",
-        ("append", "ana", "chat", "canary-a1", "canary-a2"),
-        ("append", "ana", "chat", "canary-a3", "canary-a4"),
-        ("append", "bo", "chat", "canary-b1", "canary-b2"),
+        ("append", "ana", "chat", "canary-sings_a1", "canary-sings_a2"),
+        ("append", "ana", "chat", "canary-sings_a3", "canary-sings_a4"),
+        ("append", "bo", "chat", "canary-sings_b1", "canary-sings_b2"),
     ),
     _scene(
         "merged and finished",
-        ("merge", "ana", "agent", "canary-m1", "canary-m2"),
-        ("merge", "ana", "agent", "canary-m1", "canary-m2", "canary-m3", "canary-m4"),
+        ("merge", "ana", "agent", "canary-sings_m1", "canary-sings_m2"),
+        (
+            "merge",
+            "ana",
+            "agent",
+            "canary-sings_m1",
+            "canary-sings_m2",
+            "canary-sings_m3",
+            "canary-sings_m4",
+        ),
         ("finish", "ana", "chat"),
-        ("append", "ana", "chat", "canary-a5", "canary-a6"),
+        ("append", "ana", "chat", "canary-sings_a5", "canary-sings_a6"),
     ),
     _scene(
         "imported",
-        ("add", "ana", "import 1", "canary-i1", "canary-i2"),
-        ("add", "ana", "import 2", "canary-i3", "canary-i4"),
-        ("add", "ana", "import 1", "canary-i1", "canary-i2"),
+        ("add", "ana", "import 1", "canary-sings_i1", "canary-sings_i2"),
+        ("add", "ana", "import 2", "canary-sings_i3", "canary-sings_i4"),
+        ("add", "ana", "import 1", "canary-sings_i1", "canary-sings_i2"),
     ),
     _scene("learned", ("consolidate", "ana")),
     _scene(
         "learned more and pruned",
-        ("add", "ana", "import 3", "canary-i5", "canary-i6"),
-        ("add", "bo", "import 1", "canary-b3", "canary-b4"),
+        ("add", "ana", "import 3", "canary-sings_i5", "canary-sings_i6"),
+        ("add", "bo", "import 1", "canary-sings_b3", "canary-sings_b4"),
         ("finish", "ana", "agent"),
         ("consolidate",),
     ),
-    _scene("searched", ("recall", "ana", "canary-i1"), ("recall", "bo", "canary-b3")),
-    _scene("forgotten", ("forget", "ana", "agent"), ("recall", "ana", "canary-i1")),
+    _scene("searched", ("recall", "ana", "canary-sings_i1"), ("recall", "bo", "canary-sings_b3")),
+    _scene("forgotten", ("forget", "ana", "agent"), ("recall", "ana", "canary-sings_i1")),
     _scene("forgotten from the middle", ("forget", "ana", "import 1")),
     _scene("learned again", ("consolidate",)),
     _scene("rolled back", ("rollback", "ana", 1)),
     _scene("rolled back and learned again", ("rollback", "ana", 9), ("consolidate", "ana")),
-    _scene("all forgotten", ("recall", "ana", "canary-i3"), ("forget", "ana")),
+    _scene("all forgotten", ("recall", "ana", "canary-sings_i3"), ("forget", "ana")),
     _scene(
         "begun anew",
-        ("append", "ana", "chat", "canary-n1", "canary-n2"),
+        ("append", "ana", "chat", "canary-sings_n1", "canary-sings_n2"),
         ("finish", "ana", "chat/3"),
         ("consolidate", "ana"),
-        ("recall", "ana", "canary-n1"),
+        ("recall", "ana", "canary-sings_n1"),
     ),
     _scene(
         "migrated",
-        ("append", "ana", "chat", "canary-o5", "canary-o6"),
+        ("append", "ana", "chat", "canary-sings_o5", "canary-sings_o6"),
         ("consolidate", "ana"),
         old=True,
     ),
     _scene(
         "sealed",
-        ("append", "ana", "chat", "canary-s1", "canary-s2"),
-        ("add", "ana", "import 1", "canary-s3", "canary-s4"),
-        ("add", "bo", "import 1", "canary-s5", "canary-s6"),
+        ("append", "ana", "chat", "canary-sings_s1", "canary-sings_s2"),
+        ("add", "ana", "import 1", "canary-sings_s3", "canary-sings_s4"),
+        ("add", "bo", "import 1", "canary-sings_s5", "canary-sings_s6"),
         ("finish", "ana", "chat"),
         ("consolidate",),
         sealed=True,
     ),
     _scene(
         "sealed, and forgotten",
-        ("add", "ana", "import 2", "canary-s7", "canary-s8"),
+        ("add", "ana", "import 2", "canary-sings_s7", "canary-sings_s8"),
         ("consolidate", "ana"),
         ("forget", "ana", "import 1"),
     ),
-    _scene("sealed, and learned again", ("consolidate",), ("recall", "ana", "canary-s7")),
+    _scene("sealed, and learned again", ("consolidate",), ("recall", "ana", "canary-sings_s7")),
     _scene(
         "sealed, and all forgotten",
         ("forget", "ana"),
@@ -174,7 +183,7 @@ def _old_home(root: Path) -> Ledger:
         journal.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, at TEXT NOT NULL)")
         journal.execute("INSERT INTO migrations VALUES ('m001_initial', ?)", (at,))
         for key, (name, state) in enumerate((("s1", "finished"), ("chat", "open")), 1):
-            texts = [f"canary-o{2 * key - 1}", f"canary-o{2 * key}"]
+            texts = [f"canary-sings_o{2 * key - 1}", f"canary-sings_o{2 * key}"]
             journal.execute(
                 "INSERT INTO sessions (id, user_id, session_id, thread_id, topic, state, material,"
                 " started_at, updated_at) VALUES (?, 'ana', ?, ?, '', ?, '{}', ?, ?)",
