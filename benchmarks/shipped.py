@@ -2,10 +2,11 @@
 
     python benchmarks/shipped.py
 
-That is the judge (`plum_langchain/verdicts/judges`, five minutes), what tells messages that ask for
-memory from others whatever the model is (`plum_langchain/scope/readouts`, a minute), and the base
-model's replies to the everyday prompts (`plum_langchain/consolidation/everyday`). Name some of them
-(judge, readout, everyday) to leave the others as they are. For other models, and whenever these
+That is the judge (`plum_langchain/verdicts/judges`, five minutes), the writer of questions
+(`plum_langchain/writer/writers`, a quarter of an hour), what tells messages that ask for memory
+from others whatever the model is (`plum_langchain/scope/readouts`, a minute), and the base model's
+replies to the everyday prompts (`plum_langchain/consolidation/everyday`). Name some of them (judge,
+writer, readout, everyday) to leave the others as they are. For other models, and whenever these
 don't fit any more, they are worked out at first use and kept in the user's cache.
 """
 
@@ -23,6 +24,8 @@ from plum_langchain.scope import Scope
 from plum_langchain.settings import DEFAULT_MODEL
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import shipped_pairs
+from plum_langchain.writer import Writer
+from plum_langchain.writer.examples import shipped_examples
 
 PACKAGE = Path(plum_langchain.__file__).parent
 
@@ -54,6 +57,12 @@ def _judge(engine: Engine, directory: Path) -> None:
     judge.teach(directory / judge.name, shipped_pairs())
 
 
+def _writer(engine: Engine, directory: Path) -> None:
+    writer = Writer(engine, Judge(engine))
+    (directory / writer.name).mkdir()
+    writer.teach(directory / writer.name, shipped_examples())
+
+
 def _readout(engine: Engine, directory: Path) -> None:
     scope = Scope()
     scope.fit_once(directory / scope.name)
@@ -67,6 +76,7 @@ def _everyday(engine: Engine, directory: Path) -> None:
 
 MAKERS = {
     "judge": ("verdicts/judges", _judge),
+    "writer": ("writer/writers", _writer),
     "readout": ("scope/readouts", _readout),
     "everyday": ("consolidation/everyday", _everyday),
 }

@@ -29,6 +29,7 @@ from plum_langchain.settings import (
     ServingSettings,
 )
 from plum_langchain.verdicts import Judge
+from plum_langchain.writer import Writer
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.base import BaseScheduler
@@ -60,8 +61,9 @@ class Plum(Asking, GoingBack):
         home: The directory; created with mode 0700. By default `$PLUM_HOME` or `~/.plum`.
         model: Base model: a Hugging Face id, a directory, or an alias. By default the one this
             home's newest adapter was trained on, else SmolLM2-135M-Instruct.
-        questions: "statements" (no LLM needed), "recorded", the name of a LangChain chat model
-            ("openai:gpt-5-mini"), such a model itself, or a `QuestionMaker`.
+        questions: "statements" (no LLM needed), "written" (by the base model, which takes longer),
+            "recorded", the name of a LangChain chat model ("openai:gpt-5-mini"), such a model
+            itself, or a `QuestionMaker`.
         embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
         learning: How to train.
         question_settings: What to ask about.
@@ -132,6 +134,7 @@ class Plum(Asking, GoingBack):
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""
         self._judge = Judge(self.engine)
+        self._writer = Writer(self.engine, self._judge)
         self._scope = Scope()
         self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
@@ -409,7 +412,7 @@ class Plum(Asking, GoingBack):
     def _question_maker(self, questions: "str | QuestionMaker | BaseChatModel") -> QuestionMaker:
         from plum_langchain.questions import question_maker
 
-        return question_maker(questions, self.question_settings)
+        return question_maker(questions, self.question_settings, writer=self._writer)
 
     def close(self) -> None:
         """Close the journal and let go of the retrieval index.

@@ -32,6 +32,10 @@ def _require(condition: bool, message: str) -> None:
         raise InvalidInputError(message)
 
 
+WITHOUT_CHAT_MODEL = ("statements", "written", "recorded")
+"""The question makers' names that are no chat model's."""
+
+
 @dataclass(frozen=True)
 class GateSettings:
     """What a generation must be before it is published (`learning/gate.py`).

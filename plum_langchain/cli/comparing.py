@@ -44,7 +44,7 @@ def compare(
     questions: Annotated[
         str | None,
         typer.Option(
-            metavar="statements|recorded|MODEL",
+            metavar="statements|written|recorded|MODEL",
             help="Who makes the questions to learn from; statements by default, recorded with "
             "--paper.",
         ),

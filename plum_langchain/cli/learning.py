@@ -11,6 +11,7 @@ from plum_langchain.cli import reports, terminal
 from plum_langchain.cli.app import AnyUser, AsJson, NoGate, RetentionChoice, User, app
 from plum_langchain.errors import InvalidInputError, PlumError, StoppedError
 from plum_langchain.session import SessionState
+from plum_langchain.settings import WITHOUT_CHAT_MODEL
 
 if TYPE_CHECKING:
     from plum_langchain.evaluation import Exam
@@ -20,9 +21,9 @@ Questions = Annotated[
     str,
     typer.Option(
         metavar="MAKER",
-        help="Where questions come from: `statements` (the chat's own, no LLM needed), "
-        "`recorded` (with the chat), or the name LangChain has for a chat model, such as "
-        "openai:gpt-4o-mini.",
+        help="Where questions come from: `statements` (the chat's own, no LLM needed), `written` "
+        "(those, and more that the base model writes), `recorded` (with the chat), or the name "
+        "LangChain has for a chat model, such as openai:gpt-4o-mini.",
     ),
 ]
 
@@ -116,7 +117,7 @@ def chat_model_errors(questions: str) -> Iterator[None]:
     except PlumError:
         raise
     except Exception as error:
-        if questions in ("statements", "recorded"):
+        if questions in WITHOUT_CHAT_MODEL:
             raise  # no chat model was asked: a bug of ours
         why = " ".join(str(error).split())[:300]
         raise PlumError(

@@ -25,6 +25,8 @@ from plum_langchain.session import Question
 from plum_langchain.settings import EPOCHS, LEAST_STEPS, RECITING_STEPS, LearningSettings
 
 if TYPE_CHECKING:
+    import torch
+
     from plum_langchain.learning.forward import Forward
 
 T = TypeVar("T")
@@ -92,6 +94,8 @@ def learn(
     parent_seal: Seal | None = None,
     progress: Callable[[StepProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    save_dtype: "torch.dtype | None" = None,
+    base_model: str | None = None,
 ) -> Learned:
     """Train a LoRA adapter on one session and save it in PEFT's layout.
 
@@ -112,6 +116,8 @@ def learn(
         parent_seal: What opens the parent's.
         progress: Called after every step.
         should_stop: Asked before every step.
+        save_dtype: Of the weights on disk; None for what they are trained in.
+        base_model: What the configuration calls the model; None for where it was loaded from.
 
     Raises:
         QuestionError: there are no questions, or one of them is empty or too long.
@@ -149,7 +155,7 @@ def learn(
         known = recalled(forward, own, settings)
         measured = gate.check(questions, known) if gate else None
         training.weights.restore()
-        save(adapted, save_to, seal=seal)
+        save(adapted, save_to, dtype=save_dtype, base_model=base_model, seal=seal)
     return Learned(
         epochs=len(losses),
         steps=training.step,

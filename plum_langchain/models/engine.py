@@ -161,6 +161,53 @@ class Engine(Reading, Writing):
             )
         return found, len(prompt)
 
+    def drafts(
+        self,
+        chats: Sequence[Sequence[Message]],
+        lora: "LoraWeights | None",
+        *,
+        number: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> list[list[str]]:
+        """Several replies to each of many chats, drawn in batches.
+
+        Args:
+            chats: Short ones.
+            lora: From `reader`; None for the base model as it is.
+            number: Of replies to each.
+            sampling: Its temperature, share (top p) and bound; the rest doesn't count.
+            seed: Of what is drawn.
+
+        Returns:
+            Of each chat all its replies, with what they repeat; one that was cut off isn't ended.
+
+        Raises:
+            ChatTemplateError: the template refuses the messages.
+            InvalidInputError: they are longer than the model reads.
+        """
+        from plum_langchain.models.drafting import draft
+
+        prompts = [self._chat_ids(chat) for chat in chats]
+        for prompt in prompts:
+            self._room(prompt)
+        by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found: list[list[str]] = [[] for _ in prompts]
+        for start in range(0, len(by_length), _PROMPTS):
+            batch = by_length[start : start + _PROMPTS]
+            with self._activated(None, lora) as model:
+                replies = draft(
+                    model,
+                    self.base.tokenizer,
+                    [prompts[index] for index in batch],
+                    number=number,
+                    sampling=sampling,
+                    seed=seed + start,
+                )
+            for index, texts in zip(batch, replies, strict=True):
+                found[index] = texts
+        return found
+
     # -- inside --------------------------------------------------------------------------------
 
     def _chat_ids(self, messages: Sequence[Message], tools: Toolbox | None = None) -> list[int]:
@@ -272,3 +319,7 @@ class Engine(Reading, Writing):
             for name, (ref, _, _) in list(self._attached.items()):
                 if ref.owner == owner:
                     del self._attached[name]
+
+
+_PROMPTS = 16
+"""Chats replied to at once in `drafts`; the engine is free for others in between."""

@@ -1,7 +1,8 @@
 """A session becomes balanced question-answer data: positives and negatives equal in number.
 
-Three makers behind one protocol: `StatementQuestions` (from the chat's own sentences, no LLM),
-`LLMQuestions` (any LangChain chat model), `RecordedQuestions` (what was recorded with the chat).
+Three makers behind one protocol: `StatementQuestions` (from the chat's own sentences, no LLM; with
+a writer, in the words that the base model finds for them as well), `LLMQuestions` (any LangChain
+chat model), `RecordedQuestions` (what was recorded with the chat).
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.questions.balance import balance
 from plum_langchain.questions.llm import LLMQuestions
-from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.maker import QuestionMaker, QuestionWriter
 from plum_langchain.questions.recorded import RecordedQuestions
 from plum_langchain.questions.statements import StatementQuestions
 from plum_langchain.settings import QuestionSettings
@@ -31,21 +32,30 @@ def question_maker(
     name_or_maker: "str | QuestionMaker | BaseChatModel",
     settings: QuestionSettings | None = None,
     chat_model: "BaseChatModel | None" = None,
+    writer: QuestionWriter | None = None,
 ) -> QuestionMaker:
     """A question maker from what a caller names it by.
 
     Args:
-        name_or_maker: "statements", "recorded", "llm" (with `chat_model`), the name of a chat
-            model as LangChain knows it ("openai:gpt-4o-mini"), a chat model, or a maker, which is
-            returned as it is.
+        name_or_maker: "statements", "written" (with `writer`), "recorded", "llm" (with
+            `chat_model`), the name of a chat model as LangChain knows it ("openai:gpt-4o-mini"), a
+            chat model, or a maker, which is returned as it is.
         settings: What to ask about; a maker that is given has its own.
         chat_model: Used instead of making one of the name.
+        writer: Of the questions of "written".
 
     Raises:
         InvalidInputError: neither a maker nor a chat model that LangChain can make here.
     """
     if name_or_maker == "statements":
         return StatementQuestions(settings)
+    if name_or_maker == "written":
+        if writer is None:
+            raise InvalidInputError(
+                "questions='written' needs a writer, and there is none here (a Plum has one of its "
+                "base model); use 'statements' or 'recorded'"
+            )
+        return StatementQuestions(settings, writer=writer)
     if name_or_maker == "recorded":
         return RecordedQuestions(settings)
     if isinstance(name_or_maker, QuestionMaker):
@@ -58,7 +68,8 @@ def question_maker(
         return LLMQuestions(name_or_maker, settings=settings)
     raise InvalidInputError(
         f"questions can't be made by a {type(name_or_maker).__name__}; give 'statements', "
-        "'recorded', the name of a chat model, a chat model, or an object with `name` and `make`"
+        "'written', 'recorded', the name of a chat model, a chat model, or an object with `name` "
+        "and `make`"
     )
 
 

@@ -1,8 +1,21 @@
-"""The one protocol of everything that turns a session into questions."""
+"""The protocols of everything that turns a session into questions."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 from plum_langchain.session import Question, Session
+
+Wanted = Literal["yes", "no", "open"]
+"""Questions that a statement answers Yes, such that it denies, or such that want what it tells."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Questions of a kind that are wanted about a statement, which is told to the user."""
+
+    statement: str
+    wanted: Wanted
 
 
 @runtime_checkable
@@ -18,4 +31,12 @@ class QuestionMaker(Protocol):
 
     def make(self, session: Session) -> list[Question]:
         """The questions of `session`, balanced."""
+        ...
+
+
+class QuestionWriter(Protocol):
+    """Writes questions about statements in words of its own (`plum_langchain.writer`)."""
+
+    def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+        """For each wish any number of different questions, in the user's voice."""
         ...

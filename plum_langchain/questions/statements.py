@@ -1,4 +1,4 @@
-"""Questions from the chat's own sentences, with no language model at all: the embedded default.
+"""Questions from the chat's own sentences: the embedded default, with no language model at all.
 
 Each statement worth remembering is asked about as it was said (Yes), with one value swapped (No)
 and openly (the statement told back). Topics near the chat's that were never raised are asked about
@@ -17,18 +17,27 @@ from plum_langchain.questions import english
 from plum_langchain.questions.balance import balance
 from plum_langchain.questions.context import in_context, things
 from plum_langchain.questions.keywords import subjects_of, word_counts
+from plum_langchain.questions.maker import QuestionWriter
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
 from plum_langchain.questions.persons import told_of
 from plum_langchain.questions.sentences import Statement, clauses_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
+from plum_langchain.questions.written import written
 from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Role, Session
 from plum_langchain.settings import QuestionSettings
 
 MAX_STATEMENTS = 40
 """Statements used of one session, the most telling ones: training on a chat of any length takes a
-bounded time (at most 10 questions a statement)."""
+bounded time (at most 10 questions a statement, and 12 that are written)."""
+
+_WRITTEN_OF = 400
+"""Characters of a statement at most that a writer is given: it learned from short ones, and a model
+reads so many tokens and no more."""
+
+_TOPICS_WRITTEN_OF = 12
+"""Of what was never raised, so much is asked about by a writer."""
 
 _MIN_WORTH = 2.0
 _POINTING = frozenset(listed("he she it they that this those these there he's she's it's they're"))
@@ -40,15 +49,23 @@ class StatementQuestions:
     Args:
         settings: What to ask about.
         phrasings: Closed questions answered Yes for each statement, and as many answered No.
+        writer: Writes more questions about each statement, and about what was never raised, in
+            words that aren't the statement's.
     """
 
-    name = "statements"
-
-    def __init__(self, settings: QuestionSettings | None = None, *, phrasings: int = 3) -> None:
+    def __init__(
+        self,
+        settings: QuestionSettings | None = None,
+        *,
+        phrasings: int = 3,
+        writer: QuestionWriter | None = None,
+    ) -> None:
         if phrasings < 1:
             raise InvalidInputError(f"phrasings must be at least 1, not {phrasings}")
         self.settings = settings or QuestionSettings()
         self.phrasings = phrasings
+        self.writer = writer
+        self.name = "statements" if writer is None else "written"
 
     def make(self, session: Session) -> list[Question]:
         """Questions about what the user said and, as told by the assistant, what it advised.
@@ -82,7 +99,16 @@ class StatementQuestions:
         asked = {normalised(name) for name in chat.speakers.values()}
         for statement in statements:
             questions += self._about(statement, chat, rng, asked)
-        questions += self._never_raised(questions, chat, rng)
+        topics = topics_never_raised(chat.said, rng)
+        questions += self._never_raised(questions, topics, chat)
+        if self.writer is not None:
+            by_rule = {normalised(question.question) for question in questions}
+            told = {told_back(one): one.turn for one in statements if one.english}
+            known = {text: turn for text, turn in told.items() if len(text) <= _WRITTEN_OF}
+            never = [_claimed(topic) for topic in topics[: min(_TOPICS_WRITTEN_OF, len(known))]]
+            more = written(self.writer, known, never, seed=self.settings.seed)
+            # Of two answers to one question both would be dropped; a rule's is the surer one.
+            questions += [one for one in more if normalised(one.question) not in by_rule]
         return balance(
             questions, seed=self.settings.seed, max_questions=self.settings.max_questions
         )
@@ -138,7 +164,7 @@ class StatementQuestions:
         return made
 
     def _never_raised(
-        self, made: list[Question], chat: "Chat", rng: random.Random
+        self, made: list[Question], topics: Sequence[Topic], chat: "Chat"
     ) -> list[Question]:
         """Questions about neighbouring topics: enough to balance with, a third of all No at least.
 
@@ -154,7 +180,7 @@ class StatementQuestions:
         roles: tuple[Role, Role] = ("user", "user")
         if self.settings.learn_assistant:
             roles = ("user", "assistant")
-        for number, topic in enumerate(topics_never_raised(chat.said, rng)):
+        for number, topic in enumerate(topics):
             if len(closed) >= closed_wanted and len(opened) >= open_wanted:
                 break
             role = roles[number % 3 == 2]
@@ -338,3 +364,8 @@ def told_back(statement: Statement) -> str:
     if statement.form == "quote" or not statement.english:
         return f'You said: "{statement.text}".'
     return english.capitalised(english.exchanged(statement.text, we=True)) + "."
+
+
+def _claimed(topic: Topic) -> str:
+    """What a topic would have been told back as, had it been raised."""
+    return english.capitalised(english.exchanged(topic.claim, we=True)) + "."

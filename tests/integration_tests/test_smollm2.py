@@ -17,10 +17,13 @@ from plum_langchain.importers import read_sessions
 from plum_langchain.learning import encoder_for
 from plum_langchain.learning.forward import why_not_packed
 from plum_langchain.models import load_model, resolve_model
-from plum_langchain.questions import RecordedQuestions
+from plum_langchain.questions import RecordedQuestions, question_maker
+from plum_langchain.questions.maker import Wish
 from plum_langchain.scope import Scope
-from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.session import KINDS, UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge
+from plum_langchain.writer import Writer
+from plum_langchain.writer.writer import DRAFTS
 from tests.tiny import CHATS, records
 
 QUESTIONS = QuestionSettings(max_questions=24)
@@ -49,6 +52,7 @@ def shipped() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Judge, "teach", None)
         patched.setattr(Scope, "fit_once", None)
+        patched.setattr(Writer, "teach", None)
         patched.setattr("plum_langchain.consolidation.everyday.write_exchanges", None)
         yield
 
@@ -192,3 +196,34 @@ def test_a_verdict_on_a_fact_of_someone_the_judge_was_not_taught_with(learned: A
     no = judge.probabilities([(f["statement"], f["false"][0]) for f in facts])
     assert sum(p > 0.5 for p in yes) >= 0.8 * len(facts)
     assert sum(p < 0.5 for p in no) >= 0.8 * len(facts)
+
+
+def test_questions_are_written_about_someone_the_writer_was_not_taught_with(learned: Any) -> None:
+    """In other words than the statement's, most of them taken by the judge for what was wished."""
+    engine = learned[0].engine
+    writer = Writer(engine, Judge(engine))
+    facts = [fact["statement"] for fact in records("chidi")[0]["facts"]]
+    wishes = [Wish(fact, wanted) for fact in facts for wanted in ("yes", "no", "open")]
+    found = writer.write(wishes, seed=0)
+    kept = [text for texts in found for text in texts]
+    assert len(kept) >= 0.5 * DRAFTS * len(wishes)
+    assert all(text.endswith("?") for text in kept)
+    asked = {q for fact in records("chidi")[0]["facts"] for q in (*fact["true"], *fact["false"])}
+    assert len(set(kept) - asked) >= 0.9 * len(kept)  # its own, and not what it was taught with
+    assert sum(text.split()[0] in OPENINGS for text in kept) >= 0.8 * len(kept)
+
+
+OPENINGS = {
+    *("Is", "Was", "Are", "Were", "Am", "Do", "Does", "Did", "Have", "Has", "Had", "Should"),
+    *("Can", "Will", "Would", "Which", "What", "When", "Where", "Who", "Why", "How"),
+}
+
+
+def test_a_session_is_asked_about_in_written_words(learned: Any) -> None:
+    engine = learned[0].engine
+    maker = question_maker("written", writer=Writer(engine, Judge(engine)))
+    session = next(iter(read_sessions(CHATS / "chidi.jsonl")))[0]
+    rules = {q.question for q in question_maker("statements").make(session)}
+    written = [q for q in maker.make(session) if q.question not in rules]
+    assert {q.kind for q in written} == set(KINDS)
+    assert maker.make(session) == maker.make(session)

@@ -53,10 +53,13 @@ def pytest_collection_finish() -> None:
 def few_pairs() -> Iterator[None]:
     """Tiny models are taught with a few of the shipped examples; they learn little anyway."""
     from plum_langchain.verdicts import judge, pairs
+    from plum_langchain.writer import examples, writer
 
     few = pairs.shipped_pairs()[::20]
+    written = examples.shipped_examples()[::40]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(judge, "shipped_pairs", lambda: few)
+        patched.setattr(writer, "shipped_examples", lambda: written)
         yield
 
 
