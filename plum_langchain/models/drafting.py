@@ -26,6 +26,9 @@ def draft(
         number: Of replies to each.
         sampling: Temperature, top p and the bound of their tokens.
         seed: Of what is drawn; what others draw isn't changed by it.
+
+    Returns:
+        For each prompt its replies, without what ends them.
     """
     import torch
 
@@ -33,7 +36,7 @@ def draft(
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts]).to(model.device)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts]).to(ids.device)
-    # Its name since transformers 5.24; before, it was `past_key_values`.
+    # Newer versions of transformers call it so.
     parameters = inspect.signature(model.forward).parameters
     cache = "cache" if "cache" in parameters else "past_key_values"
     devices = [model.device] if model.device.type == "cuda" else []

@@ -322,4 +322,5 @@ class Engine(Reading, Writing):
 
 
 _PROMPTS = 16
-"""Chats replied to at once in `drafts`; the engine is free for others in between."""
+"""Chats replied to at once in `drafts`; in between the engine is given free, so that whoever waits
+for it may come first."""

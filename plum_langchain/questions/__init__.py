@@ -77,8 +77,8 @@ def _chat_model(name: str) -> "BaseChatModel":
     from langchain.chat_models import init_chat_model
 
     remedy = (
-        "use 'statements' or 'recorded', which need no chat model, or provider:model, e.g. "
-        "'openai:gpt-4o-mini', with the provider's package installed and its key set"
+        "use 'statements', 'written' or 'recorded', which need no chat model, or provider:model, "
+        "e.g. 'openai:gpt-4o-mini', with the provider's package installed and its key set"
     )
     if not name.strip() or name == "llm":
         raise InvalidInputError(f"questions={name!r} names no chat model; {remedy}")

@@ -190,7 +190,7 @@ def test_ids_that_will_not_do(run: Run, chats: Path, home: Path, name: str) -> N
         (("consolidate", "--epochs", "0"), "epochs must be positive"),
         (("consolidate", "--max-questions", "1"), "max_questions must be at least 2"),
         (("consolidate", "--max-sessions", "0"), "--max-sessions"),
-        (("consolidate", "--questions", "recordd"), "use 'statements' or 'recorded'"),
+        (("consolidate", "--questions", "recordd"), "use 'statements', 'written' or 'recorded'"),
         (("remember",), "No such command"),
     ],
 )

@@ -43,6 +43,7 @@ class Opinion:
         self.asked: list[tuple[str, str]] = []
 
     def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+        assert asked, "a judge can't read nothing"
         self.asked += asked
         return [(self.yes.get(q, 1.0), self.fits.get(q, 1.0)) for _, q in asked]
 
@@ -72,6 +73,13 @@ def test_it_writes_as_it_was_taught_and_keeps_what_is_judged_so(engine: Engine) 
     assert by_wish[SOLD, "open"] == []  # no question: nothing asks at its end
     assert all(len(texts) == len(set(texts)) for texts in found)
     assert {statement for statement, _ in opinion.asked} == {OPENS, SOLD}
+
+
+def test_a_model_that_writes_no_questions_gives_none(engine: Engine) -> None:
+    mute = [Written("ana", SOLD, "open", "It is gone") for _ in range(240)]
+    assert Writer(engine, cast(Judge, Opinion({})), mute).write([Wish(SOLD, "open")], seed=0) == [
+        []
+    ]
 
 
 def test_what_does_not_fit_or_is_judged_otherwise_is_left_out(engine: Engine) -> None:
