@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Asking(ABC):
-    """The half of a `Plum` that is asked. `Plum` sets what is declared here."""
+    """The part of a `Plum` that is asked. `Plum` sets what is declared here."""
 
     journal: Journal
     engine: Engine

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class GoingBack(ABC):
-    """The half of a `Plum` that forgets. `Plum` sets what is declared here."""
+    """The part of a `Plum` that forgets. `Plum` sets what is declared here."""
 
     journal: Journal
     _forgetter: Forgetter

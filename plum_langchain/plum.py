@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.asking import Asking
-from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
-from plum_langchain.consolidation.progress import ProgressCallback
+from plum_langchain.consolidating import Consolidating
 from plum_langchain.encryption.keys import KeyStore, open_keys
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter
@@ -20,7 +19,7 @@ from plum_langchain.memories import Parametric, Retrieval
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.scope import Scope
-from plum_langchain.session import Session, SessionState, check_id
+from plum_langchain.session import Session, check_id
 from plum_langchain.settings import (
     DEFAULT_MODEL,
     HomeSettings,
@@ -32,7 +31,6 @@ from plum_langchain.verdicts import Judge
 from plum_langchain.writer import Writer
 
 if TYPE_CHECKING:
-    from apscheduler.schedulers.base import BaseScheduler
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
     from plum_langchain.users import UserId
 
 
-class Plum(Asking, GoingBack):
+class Plum(Asking, Consolidating, GoingBack):
     """A home directory with everything that lives in it.
 
     Opening one is cheap: no model, index or training library is loaded before it is needed.
@@ -61,9 +59,12 @@ class Plum(Asking, GoingBack):
         home: The directory; created with mode 0700. By default `$PLUM_HOME` or `~/.plum`.
         model: Base model: a Hugging Face id, a directory, or an alias. By default the one this
             home's newest adapter was trained on, else SmolLM2-135M-Instruct.
-        questions: "statements" (no LLM needed), "written" (by the base model, which takes longer),
-            "recorded", the name of a LangChain chat model ("openai:gpt-5-mini"), such a model
-            itself, or a `QuestionMaker`.
+        questions: "statements" (made of the chat's sentences by rules), "written" (those, and more
+            that the base model writes), "recorded", the name of a LangChain chat model
+            ("openai:gpt-5-mini"), such a model itself, or a `QuestionMaker`. By default "written"
+            where the package ships what the base model writes with (for SmolLM2-135M-Instruct),
+            else "statements": any other model is first taught to write, a quarter of an hour for a
+            small one.
         embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
         learning: How to train.
         question_settings: What to ask about.
@@ -72,7 +73,8 @@ class Plum(Asking, GoingBack):
         keys: Encrypt what is kept, with the users' keys in this directory, or in a `KeyStore`; by
             default `$PLUM_KEYS`, else nothing is encrypted. Decided when a home is new
             (SECURITY.md).
-        progress: Told in a sentence when something takes long (a model being converted).
+        progress: Told in a sentence when something takes long (a model being converted, or taught
+            to judge or to write questions).
 
     Instantiate:
         ```python
@@ -113,7 +115,7 @@ class Plum(Asking, GoingBack):
         home: str | os.PathLike[str] | None = None,
         *,
         model: str | None = None,
-        questions: "str | QuestionMaker | BaseChatModel" = "statements",
+        questions: "str | QuestionMaker | BaseChatModel | None" = None,
         embeddings: "Embeddings | None" = None,
         learning: LearningSettings | None = None,
         question_settings: QuestionSettings | None = None,
@@ -133,8 +135,8 @@ class Plum(Asking, GoingBack):
         self.adapters = AdapterStore(self.home.adapters)
         self.engine = Engine(self.resolved, self.adapters, self.serving)
         """Serves chats; its model is loaded at the first request."""
-        self._judge = Judge(self.engine)
-        self._writer = Writer(self.engine, self._judge)
+        self._judge = Judge(self.engine, progress=progress)
+        self._writer = Writer(self.engine, self._judge, progress=progress)
         self._scope = Scope()
         self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
@@ -250,106 +252,6 @@ class Plum(Asking, GoingBack):
         """Say that a session is over, so that the next consolidation learns it."""
         self.journal.sessions.finish(user_id, session_id)
 
-    # -- learning ------------------------------------------------------------------------------
-
-    def consolidate(
-        self,
-        user_id: str | None = None,
-        *,
-        questions: "str | QuestionMaker | BaseChatModel | None" = None,
-        max_sessions: int | None = None,
-        idle_seconds: float | None = None,
-        progress: ProgressCallback | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[Consolidated]:
-        """Learn finished sessions now, in this thread; sessions idle for long are finished first.
-
-        Args:
-            user_id: Whose; everyone's by default (users held by another worker are passed over).
-            questions: Instead of the one given at construction.
-            max_sessions: At most so many of each user.
-            idle_seconds: Finish open sessions that have been idle for so long; by default the
-                home's own `settings.idle_seconds`.
-            progress: Called as things happen.
-            should_stop: Asked before every training step.
-
-        Raises:
-            UnknownUserError: no chats of this user.
-            BusyError: another worker holds this user.
-            StoppedError: asked to stop; what was published stays.
-            WrongBaseModelError: the user's adapter belongs to another base model.
-            Exception: what else the question maker raises (an LLM that can't be reached). Its
-                session is in line again, until `settings.max_tries` tries of it have failed.
-        """
-        self._forgetter.resume()
-        maker = self._question_maker(questions if questions is not None else self._questions)
-        sessions = self.journal.sessions
-        if user_id is not None:
-            sessions.require_user(user_id)
-        idle = self.settings.idle_seconds if idle_seconds is None else idle_seconds
-        sessions.finish_idle(idle, user_id=user_id)
-        # Sessions still "learning" were left by a worker that died, or are held by a live one;
-        # claiming their user tells, and puts the former back in line.
-        waiting = sessions.users_with(SessionState.FINISHED, SessionState.LEARNING)
-        users = [user_id] if user_id is not None else waiting
-        consolidator = Consolidator(
-            self.home,
-            self.journal,
-            self.adapters,
-            self.resolved,
-            learning=self.learning,
-            serving=self.serving,
-            settings=self.settings,
-            everyday=self._everyday,
-        )
-        before = {user: self.journal.generations.head(user) for user in users}
-        try:
-            return consolidator.run(
-                users,
-                maker,
-                max_sessions=max_sessions,
-                progress=progress,
-                should_stop=should_stop,
-                skip_busy=user_id is None,
-            )
-        finally:
-            if self.settings.retention != "transcript":
-                head = self.journal.generations.head
-                self._forgetter.wipe_disposed([u for u in users if head(u) != before[u]])
-
-    def schedule(
-        self,
-        *,
-        interval: float | None = None,
-        cron: str | None = None,
-        when_idle: float | None = None,
-        scheduler: "BaseScheduler | None" = None,
-    ) -> Schedule:
-        """Consolidate in the background until the returned schedule is stopped.
-
-        A chat in the same process shares its cores with the training. Where another process
-        computes at the same time, start both with the environment variable OMP_WAIT_POLICY=PASSIVE
-        (the command line does): threads that spin while they wait slow each other down several
-        times (docs/performance.md).
-
-        Args:
-            interval: Seconds between rounds.
-            cron: A crontab line in UTC, instead.
-            when_idle: Learn a session soon after it has been idle for so many seconds, instead.
-            scheduler: Your own APScheduler 3 scheduler to put the job on.
-
-        Raises:
-            InvalidInputError: not exactly one of interval, cron and when_idle, or a wrong one.
-        """
-        return Schedule(
-            lambda should_stop: self.consolidate(idle_seconds=when_idle, should_stop=should_stop),
-            job_id=f"plum-consolidate-{self.home.owner('schedule')[:12]}",
-            interval=interval,
-            cron=cron,
-            when_idle=when_idle,
-            scheduler=scheduler,
-        )
-
     # -- what is in it -------------------------------------------------------------------------
 
     def status(self) -> Mapping[str, Any]:
@@ -408,11 +310,6 @@ class Plum(Asking, GoingBack):
         if user_id is not None:
             check_id(user_id, "user id")
         self.memory_named(fields.get("memory", "parametric"), k=fields.get("k"))
-
-    def _question_maker(self, questions: "str | QuestionMaker | BaseChatModel") -> QuestionMaker:
-        from plum_langchain.questions import question_maker
-
-        return question_maker(questions, self.question_settings, writer=self._writer)
 
     def close(self) -> None:
         """Close the journal and let go of the retrieval index.

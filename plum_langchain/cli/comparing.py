@@ -45,8 +45,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="statements|written|recorded|MODEL",
-            help="Who makes the questions to learn from; statements by default, recorded with "
-            "--paper.",
+            help="Who makes the questions to learn from, as for consolidate; with --paper they "
+            "are recorded ones by default.",
         ),
     ] = None,
     sessions: Annotated[
@@ -148,8 +148,6 @@ def compare(
             "--only, --out, --list and --packed are of --paper; say --paper as well, or leave them "
             "out"
         )
-    if questions is None:
-        questions = "recorded" if paper else "statements"
     exams = read_exams(files, max_sessions=sessions)
     wanted = [arm.strip() for arm in arms.split(",")] if arms is not None else list(ARMS)
     learning = LearningSettings(seed=seed)
@@ -161,7 +159,7 @@ def compare(
     if max_questions is not None:
         asked = replace(asked, max_questions=max_questions)
     if paper:
-        run_paper(options, exams, questions, asked)
+        run_paper(options, exams, questions or "recorded", asked)
         return
     with _own_home(ctx, learning=learning, question_settings=asked) as plum:
         if questions == "recorded":

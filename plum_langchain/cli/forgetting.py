@@ -40,7 +40,7 @@ def forget(
     relearn: Annotated[
         bool, typer.Option("--relearn", help="Learn what came after it again at once.")
     ] = False,
-    questions: Questions = "statements",
+    questions: Questions = None,
     no_gate: NoGate = False,
     lose_later: LoseLater = False,
     probe: Annotated[

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from plum_langchain.plum import Plum
 
 Questions = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="MAKER",
-        help="Where questions come from: `statements` (the chat's own, no LLM needed), `written` "
-        "(those, and more that the base model writes), `recorded` (with the chat), or the name "
-        "LangChain has for a chat model, such as openai:gpt-4o-mini.",
+        help="Where questions come from: `statements` (made of the chat's sentences by rules), "
+        "`written` (those, and more that the base model writes, which any other than the embedded "
+        "one is first taught), `recorded` (with the chat), or the name LangChain has for a chat "
+        "model, such as openai:gpt-4o-mini.",
+        show_default="written with the embedded model, else statements",
     ),
 ]
 
@@ -32,7 +34,7 @@ Questions = Annotated[
 def consolidate(
     ctx: typer.Context,
     user: AnyUser = None,
-    questions: Questions = "statements",
+    questions: Questions = None,
     max_sessions: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="At most N sessions of each user.")
     ] = None,
@@ -106,7 +108,7 @@ def consolidate(
 
 
 @contextlib.contextmanager
-def chat_model_errors(questions: str) -> Iterator[None]:
+def chat_model_errors(questions: str | None) -> Iterator[None]:
     """Turn what a named chat model raises (each provider has its own errors) into a sentence.
 
     Raises:
@@ -117,7 +119,7 @@ def chat_model_errors(questions: str) -> Iterator[None]:
     except PlumError:
         raise
     except Exception as error:
-        if questions in WITHOUT_CHAT_MODEL:
+        if questions is None or questions in WITHOUT_CHAT_MODEL:
             raise  # no chat model was asked: a bug of ours
         why = " ".join(str(error).split())[:300]
         raise PlumError(

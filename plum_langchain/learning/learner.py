@@ -298,7 +298,7 @@ class _Training:
         if self._should_stop is not None and self._should_stop():
             raise StoppedError(
                 f"learning was asked to stop at step {self.step} of {steps}; nothing was saved and "
-                "the session will be learned again"
+                "it begins anew next time"
             )
 
     def _train_on(self, batch: Sequence[Sample]) -> tuple[float, list[bool]]:

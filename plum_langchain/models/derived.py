@@ -27,6 +27,12 @@ def derived_name(fingerprint: str, source: bytes, suffix: str) -> str:
     return f"{fingerprint}-{hashlib.sha256(source).hexdigest()[:8]}{suffix}"
 
 
+def is_shipped(package: str, folder: str, name: str) -> bool:
+    """Whether a package ships it in this folder of its own."""
+    shipped = files(package).joinpath(folder, name)
+    return shipped.is_file() or shipped.is_dir()
+
+
 def derived(
     package: str,
     folder: str,
@@ -47,9 +53,8 @@ def derived(
     Raises:
         CacheError: the cache can't be written, or what is in it can't be read.
     """
-    shipped = files(package).joinpath(folder, name)
-    if shipped.is_file() or shipped.is_dir():
-        with as_file(shipped) as path:
+    if is_shipped(package, folder, name):
+        with as_file(files(package).joinpath(folder, name)) as path:
             return load(path)
     kept = cache_directory() / folder / name
     make_once(kept, make)

@@ -24,7 +24,7 @@ from plum_langchain.models.beams import Likely, likeliest
 from plum_langchain.models.calls import Toolbox
 from plum_langchain.models.generation import Jobs
 from plum_langchain.models.load import LoadedModel, load_model
-from plum_langchain.models.reading import Reading
+from plum_langchain.models.reading import Reading, in_turns
 from plum_langchain.models.resolve import ResolvedModel
 from plum_langchain.models.sampling import Sampling
 from plum_langchain.models.writing import Writing
@@ -71,6 +71,12 @@ class Engine(Reading, Writing):
                     )
                     self._base = base
         return base
+
+    @property
+    def resolved(self) -> ResolvedModel:
+        """The base model on this disk; nothing is loaded for it."""
+        base = self._base
+        return self._resolve() if base is None else base.resolved
 
     @property
     def attached(self) -> list[str]:
@@ -193,8 +199,7 @@ class Engine(Reading, Writing):
             self._room(prompt)
         by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         found: list[list[str]] = [[] for _ in prompts]
-        for start in range(0, len(by_length), _PROMPTS):
-            batch = by_length[start : start + _PROMPTS]
+        for start, batch in in_turns(by_length, _PROMPTS):
             with self._activated(None, lora) as model:
                 replies = draft(
                     model,
@@ -322,5 +327,4 @@ class Engine(Reading, Writing):
 
 
 _PROMPTS = 16
-"""Chats replied to at once in `drafts`; in between the engine is given free, so that whoever waits
-for it may come first."""
+"""Chats replied to at once in `drafts`: some seconds for a small model on a CPU."""

@@ -1,9 +1,10 @@
 """What a model makes of texts, without writing any: probabilities and hidden states."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.learning.template import ChatTemplate, Message
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from plum_langchain.models.lora import LoraWeights
+
+T = TypeVar("T")
 
 
 class Reading(ABC):
@@ -150,13 +153,25 @@ class Reading(ABC):
             self._room(prompt)
         pad = self.base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
         found = []
-        for start in range(0, len(prompts), _BATCH):
-            batch = prompts[start : start + _BATCH]
+        for _, batch in in_turns(prompts, _BATCH):
             # Looked for while nobody else has taken layers out of the model.
             with self._activated(None, lora) as model, torch.inference_mode():
                 found.append(DecoderLayers(model).at_end(layer, batch, pad))
         return torch.cat(found)
 
 
+def in_turns(items: Sequence[T], number: int) -> Iterator[tuple[int, Sequence[T]]]:
+    """So many at once, with where they start; in between whoever waits for the engine comes first.
+
+    A lock of Python's goes to whoever asks for it first, and a thread that gives it up would have
+    it back before one that has to wake up.
+    """
+    for start in range(0, len(items), number):
+        if start:
+            time.sleep(_TURN)
+        yield start, items[start : start + number]
+
+
+_TURN = 0.005  # seconds
 _BATCH = 16
 """Chats read at once; more of them are no quicker on a CPU."""

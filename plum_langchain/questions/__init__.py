@@ -29,7 +29,7 @@ __all__ = [
 
 
 def question_maker(
-    name_or_maker: "str | QuestionMaker | BaseChatModel",
+    name_or_maker: "str | QuestionMaker | BaseChatModel | None",
     settings: QuestionSettings | None = None,
     chat_model: "BaseChatModel | None" = None,
     writer: QuestionWriter | None = None,
@@ -39,7 +39,8 @@ def question_maker(
     Args:
         name_or_maker: "statements", "written" (with `writer`), "recorded", "llm" (with
             `chat_model`), the name of a chat model as LangChain knows it ("openai:gpt-4o-mini"), a
-            chat model, or a maker, which is returned as it is.
+            chat model, or a maker, which is returned as it is. None for "written" where the writer
+            is shipped, "statements" elsewhere.
         settings: What to ask about; a maker that is given has its own.
         chat_model: Used instead of making one of the name.
         writer: Of the questions of "written".
@@ -47,6 +48,8 @@ def question_maker(
     Raises:
         InvalidInputError: neither a maker nor a chat model that LangChain can make here.
     """
+    if name_or_maker is None:
+        return StatementQuestions(settings, writer=writer, teach=False)
     if name_or_maker == "statements":
         return StatementQuestions(settings)
     if name_or_maker == "written":

@@ -1,6 +1,6 @@
 """The protocols of everything that turns a session into questions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -27,7 +27,10 @@ class QuestionMaker(Protocol):
     the session holds nothing to ask about.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What they are made by."""
+        ...
 
     def make(self, session: Session) -> list[Question]:
         """The questions of `session`, balanced."""
@@ -36,6 +39,15 @@ class QuestionMaker(Protocol):
 
 class QuestionWriter(Protocol):
     """Writes questions about statements in words of its own (`plum_langchain.writer`)."""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it can write at once; else its model has to be taught first."""
+        ...
+
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        """Have it taught, if need be."""
+        ...
 
     def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
         """For each wish any number of different questions, in the user's voice."""

@@ -8,7 +8,7 @@ its answer away.
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -51,6 +51,8 @@ class StatementQuestions:
         phrasings: Closed questions answered Yes for each statement, and as many answered No.
         writer: Writes more questions about each statement, and about what was never raised, in
             words that aren't the statement's.
+        teach: Whether the writer may be taught for it, where none is shipped. If not, then nothing
+            is written there.
     """
 
     def __init__(
@@ -59,13 +61,30 @@ class StatementQuestions:
         *,
         phrasings: int = 3,
         writer: QuestionWriter | None = None,
+        teach: bool = True,
     ) -> None:
         if phrasings < 1:
             raise InvalidInputError(f"phrasings must be at least 1, not {phrasings}")
         self.settings = settings or QuestionSettings()
         self.phrasings = phrasings
-        self.writer = writer
-        self.name = "statements" if writer is None else "written"
+        self._given = writer
+        self._teach = teach
+
+    @property
+    def writer(self) -> QuestionWriter | None:
+        """Who writes more; None for nobody."""
+        given = self._given
+        return given if given is not None and (self._teach or given.shipped) else None
+
+    @property
+    def name(self) -> str:
+        """Who made the questions: "written" with a writer, else "statements"."""
+        return "statements" if self.writer is None else "written"
+
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        """Have the writer taught, if there is one and it has to be (`Taught.prepare`)."""
+        if self.writer is not None:
+            self.writer.prepare(should_stop)
 
     def make(self, session: Session) -> list[Question]:
         """Questions about what the user said and, as told by the assistant, what it advised.
@@ -101,12 +120,13 @@ class StatementQuestions:
             questions += self._about(statement, chat, rng, asked)
         topics = topics_never_raised(chat.said, rng)
         questions += self._never_raised(questions, topics, chat)
-        if self.writer is not None:
+        writer = self.writer
+        if writer is not None:
             by_rule = {normalised(question.question) for question in questions}
             told = {told_back(one): one.turn for one in statements if one.english}
             known = {text: turn for text, turn in told.items() if len(text) <= _WRITTEN_OF}
             never = [_claimed(topic) for topic in topics[: min(_TOPICS_WRITTEN_OF, len(known))]]
-            more = written(self.writer, known, never, seed=self.settings.seed)
+            more = written(writer, known, never, seed=self.settings.seed)
             # Of two answers to one question both would be dropped; a rule's is the surer one.
             questions += [one for one in more if normalised(one.question) not in by_rule]
         return balance(

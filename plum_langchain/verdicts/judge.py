@@ -4,15 +4,12 @@ It reads both, with an adapter that was trained for that and nothing else (`trai
 model; the one for the default model comes with the package.
 """
 
-import logging
-import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plum_langchain.models import Engine, load_model, release_memory
-from plum_langchain.models.derived import derived, derived_name
+from plum_langchain.models import LoadedModel
+from plum_langchain.models.taught import Taught
 from plum_langchain.verdicts.pairs import Pair, facts_file, shipped_pairs
 from plum_langchain.verdicts.words import overlap
 
@@ -20,22 +17,20 @@ if TYPE_CHECKING:
     from plum_langchain.models.lora import LoraWeights
     from plum_langchain.verdicts.head import Head
 
-logger = logging.getLogger(__name__)
 
-
-class Judge:
+class Judge(Taught[Pair, "tuple[LoraWeights, Head]"]):
     """Reads a statement and a question with the base model, and judges.
 
     Args:
         engine: Of the base model; users' adapters have no part in it.
-        pairs: To be taught with, anew; None for what comes with the package.
+        examples: To be taught with, anew; None for what comes with the package.
+        progress: Told in a sentence that teaching begins, and how far it is.
     """
 
-    def __init__(self, engine: Engine, pairs: Sequence[Pair] | None = None) -> None:
-        self._engine = engine
-        self._pairs = pairs
-        self._lock = threading.Lock()
-        self._reader: tuple[LoraWeights, Head] | None = None
+    package = "plum_langchain.verdicts"
+    folder = "judges"
+    task = "to judge Yes and No"
+    takes = "some minutes"
 
     def probability(self, statement: str, question: str) -> float:
         """That the answer is Yes, if the statement is all that is known; from 0 to 1.
@@ -63,61 +58,34 @@ class Judge:
 
         from plum_langchain.verdicts.train import chat_of
 
-        lora, head = self._read_with()
+        lora, head = self._prepared()
         chats = [chat_of(statement, question) for statement, question in asked]
         states = self._engine.states(chats, head.layer, lora)
         words = torch.tensor([overlap(statement, question) for statement, question in asked])
         return [(yes, fits) for yes, fits in head.logits(states, words).sigmoid().tolist()]
 
-    @property
-    def name(self) -> str:
-        """Of what it was taught: which model reads, and which pairs it was taught with."""
+    def _source(self) -> bytes:
         from plum_langchain.verdicts.train import VERSION
 
-        source = VERSION + facts_file()
-        return derived_name(self._engine.base.resolved.fingerprint, source, "")
+        return VERSION + facts_file()
 
-    def _read_with(self) -> "tuple[LoraWeights, Head]":
-        with self._lock:
-            if self._reader is None:
-                if self._pairs is not None:
-                    with tempfile.TemporaryDirectory() as directory:
-                        self.teach(Path(directory), self._pairs)
-                        self._reader = self._load(Path(directory))
-                else:
-                    self._reader = derived(
-                        "plum_langchain.verdicts",
-                        "judges",
-                        self.name,
-                        load=self._load,
-                        make=self._teach_once,
-                    )
-            return self._reader
+    def _shipped_examples(self) -> Sequence[Pair]:
+        return shipped_pairs()
+
+    def _train(
+        self,
+        base: LoadedModel,
+        examples: Sequence[Pair],
+        directory: Path,
+        step_done: Callable[[int, int], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        from plum_langchain.verdicts.train import train
+
+        train(base, examples, directory, step_done=step_done, should_stop=should_stop)
 
     def _load(self, directory: Path) -> "tuple[LoraWeights, Head]":
         from plum_langchain.verdicts.head import Head
         from plum_langchain.verdicts.train import HEAD
 
         return self._engine.reader(directory), Head.load(directory / HEAD)
-
-    def _teach_once(self, directory: Path) -> None:
-        pairs = shipped_pairs()
-        logger.warning(
-            "teaching %s to judge: it reads some %d short texts, once (minutes for a small model)",
-            self._engine.base.resolved.id,
-            round(1.5 * len(pairs), -2),  # with those that are put together (`mistaken`)
-        )
-        directory.mkdir()
-        self.teach(directory, pairs)
-
-    def teach(self, directory: Path, pairs: Sequence[Pair]) -> None:
-        """Train what it reads with, into an existing directory.
-
-        Raises:
-            InvalidInputError, ChatTemplateError, DivergedError: as `train`.
-        """
-        from plum_langchain.verdicts.train import train
-
-        served = self._engine.base
-        train(load_model(served.resolved, device=served.device), pairs, directory)
-        release_memory()

@@ -8,16 +8,15 @@ all (some are put beside another fact, since what a memory brings back may be th
 no part of any user's adapter.
 """
 
-import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from plum_langchain.errors import DivergedError, InvalidInputError
+from plum_langchain.errors import DivergedError, InvalidInputError, StoppedError
 from plum_langchain.learning.layers import DecoderLayers
 from plum_langchain.learning.lora import attached, save
 from plum_langchain.learning.precision import MasterWeights
@@ -27,8 +26,6 @@ from plum_langchain.settings import LearningSettings
 from plum_langchain.verdicts.head import Head
 from plum_langchain.verdicts.pairs import Pair, mistaken
 from plum_langchain.verdicts.words import overlap
-
-logger = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"
 
@@ -44,7 +41,15 @@ _BATCH = 16
 _WARM_UP = 20  # steps
 
 
-def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: int = 0) -> None:
+def train(
+    base: LoadedModel,
+    pairs: Sequence[Pair],
+    directory: Path,
+    *,
+    seed: int = 0,
+    step_done: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> None:
     """Train an adapter and a head once through the pairs and mistaken ones, and save both.
 
     Args:
@@ -52,8 +57,11 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
         pairs: To learn from.
         directory: An existing one, for PEFT's two files and `HEAD`.
         seed: Of the order, and of the adapter's start.
+        step_done: Told how many steps are done, and how many there are.
+        should_stop: Asked before every step.
 
     Raises:
+        StoppedError: `should_stop` returned True; nothing was saved.
         InvalidInputError: the model has no stack of layers.
         ChatTemplateError: the model's chat template can't be used.
         DivergedError: the training ended in no numbers.
@@ -93,6 +101,11 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
         rates = [group["lr"] for group in optimizer.param_groups]
         batches = _batches(read, random.Random(seed))
         for step, batch in enumerate(batches):
+            if should_stop is not None and should_stop():
+                raise StoppedError(
+                    f"teaching was asked to stop at step {step} of {len(batches)}; nothing was "
+                    "saved and it begins anew next time"
+                )
             share = min(1.0, (step + 1) / _WARM_UP) * (1 - step / len(batches))
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = share * rate
@@ -112,8 +125,8 @@ def train(base: LoadedModel, pairs: Sequence[Pair], directory: Path, *, seed: in
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             weights.give_out()
-            if step % 50 == 0:
-                logger.info("verdicts: batch %d of %d", step + 1, len(batches))
+            if step_done is not None:
+                step_done(step + 1, len(batches))
         _check([*weights.masters, *head.trained], base, len(batches))  # the last step's doing
         weights.restore()
         # In half the bytes, since the one for the default model ships with the package.

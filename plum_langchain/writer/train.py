@@ -5,7 +5,7 @@ LoRA adapter of its own, trained to reply to a statement with a question about i
 1904.08375). It is no part of any user's adapter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -48,15 +48,25 @@ def chat_of(statement: str, wanted: Wanted) -> list[Message]:
     ]
 
 
-def train(base: LoadedModel, examples: Sequence[Written], directory: Path) -> None:
+def train(
+    base: LoadedModel,
+    examples: Sequence[Written],
+    directory: Path,
+    *,
+    step_done: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> None:
     """Train an adapter on what was written, and save it.
 
     Args:
         base: The base model, which is given back as it came; not the object that serves chats.
         examples: To learn from.
         directory: An existing one, for PEFT's two files.
+        step_done: Told how many steps are done, and how many there are.
+        should_stop: Asked before every step.
 
     Raises:
+        StoppedError: `should_stop` returned True; nothing was saved.
         InvalidInputError, DivergedError: the model can't be taught to write.
         ChatTemplateError: its chat template can't be used.
     """
@@ -73,6 +83,8 @@ def train(base: LoadedModel, examples: Sequence[Written], directory: Path) -> No
             # In half the bytes, since the one for the default model ships with the package.
             save_dtype=torch.float16,
             base_model=base.resolved.id,
+            progress=lambda at: step_done(at.step, at.steps) if step_done else None,
+            should_stop=should_stop,
         )
     except (InvalidInputError, DivergedError) as error:
         raise type(error)(

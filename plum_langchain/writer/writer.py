@@ -1,14 +1,11 @@
 """Writes questions about statements with the base model, and keeps those that fit."""
 
-import logging
-import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plum_langchain.models import Engine, Sampling, load_model, release_memory
-from plum_langchain.models.derived import derived, derived_name
+from plum_langchain.models import Engine, LoadedModel, Sampling
+from plum_langchain.models.taught import Taught
 from plum_langchain.questions.maker import Wish
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import facts_file
@@ -17,8 +14,6 @@ from plum_langchain.writer.examples import Written, open_file, shipped_examples
 if TYPE_CHECKING:
     from plum_langchain.models.lora import LoraWeights
 
-logger = logging.getLogger(__name__)
-
 DRAFTS = 4
 """Questions that are written for each wish, before they are judged."""
 
@@ -26,7 +21,7 @@ _SAMPLING = Sampling(max_new_tokens=28, temperature=0.8, top_p=0.95)
 """Warm enough for different words. Questions are of some ten tokens; what is cut off is none."""
 
 
-class Writer:
+class Writer(Taught[Written, "LoraWeights"]):
     """Writes as a user would ask, with the base model and an adapter that learned it.
 
     What it writes is read by the judge, and what doesn't fit is left out (as in doc2query--, arXiv
@@ -36,16 +31,37 @@ class Writer:
         engine: Of the base model; users' adapters have no part in it.
         judge: Of what is written.
         examples: To be taught with, anew; None for what comes with the package.
+        progress: Told in a sentence that teaching begins, and how far it is.
     """
 
+    package = "plum_langchain.writer"
+    folder = "writers"
+    task = "to write questions"
+    takes = "a quarter of an hour"
+
     def __init__(
-        self, engine: Engine, judge: Judge, examples: Sequence[Written] | None = None
+        self,
+        engine: Engine,
+        judge: Judge,
+        examples: Sequence[Written] | None = None,
+        *,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, examples, progress=progress)
         self._judge = judge
-        self._examples = examples
-        self._lock = threading.Lock()
-        self._adapter: LoraWeights | None = None
+
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        """Be ready to write and to judge what is written, taught before if need be.
+
+        Args:
+            should_stop: Asked before every step of teaching.
+
+        Raises:
+            StoppedError, InvalidInputError, ChatTemplateError, DivergedError, CacheError: as
+                `Taught.prepare`.
+        """
+        super().prepare(should_stop)
+        self._judge.prepare(should_stop)
 
     def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
         """For each wish up to `DRAFTS` different questions, in the user's voice; maybe none.
@@ -66,7 +82,7 @@ class Writer:
             return []
         drafts = self._engine.drafts(
             [chat_of(wish.statement, wish.wanted) for wish in wishes],
-            self._write_with(),
+            self._prepared(),
             number=DRAFTS,
             sampling=_SAMPLING,
             seed=seed,
@@ -86,50 +102,25 @@ class Writer:
                 found[number].append(text)
         return found
 
-    @property
-    def name(self) -> str:
-        """Of what it was taught: which model writes, and which examples it was taught with."""
+    def _source(self) -> bytes:
         from plum_langchain.writer.train import VERSION
 
-        source = VERSION + facts_file() + open_file()
-        return derived_name(self._engine.base.resolved.fingerprint, source, "")
+        return VERSION + facts_file() + open_file()
 
-    def _write_with(self) -> "LoraWeights":
-        with self._lock:
-            if self._adapter is None:
-                if self._examples is not None:
-                    with tempfile.TemporaryDirectory() as directory:
-                        self.teach(Path(directory), self._examples)
-                        self._adapter = self._engine.reader(Path(directory))
-                else:
-                    self._adapter = derived(
-                        "plum_langchain.writer",
-                        "writers",
-                        self.name,
-                        load=self._engine.reader,
-                        make=self._teach_once,
-                    )
-            return self._adapter
+    def _shipped_examples(self) -> Sequence[Written]:
+        return shipped_examples()
 
-    def _teach_once(self, directory: Path) -> None:
-        examples = shipped_examples()
-        logger.warning(
-            "teaching %s to write questions: it reads %d of them twice, once and for all (a "
-            "quarter of an hour for a small model)",
-            self._engine.base.resolved.id,
-            len(examples),
-        )
-        directory.mkdir()
-        self.teach(directory, examples)
-
-    def teach(self, directory: Path, examples: Sequence[Written]) -> None:
-        """Train what it writes with, into an existing directory.
-
-        Raises:
-            InvalidInputError, ChatTemplateError, DivergedError: as `train`.
-        """
+    def _train(
+        self,
+        base: LoadedModel,
+        examples: Sequence[Written],
+        directory: Path,
+        step_done: Callable[[int, int], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
         from plum_langchain.writer.train import train
 
-        served = self._engine.base
-        train(load_model(served.resolved, device=served.device), examples, directory)
-        release_memory()
+        train(base, examples, directory, step_done=step_done, should_stop=should_stop)
+
+    def _load(self, directory: Path) -> "LoraWeights":
+        return self._engine.reader(directory)

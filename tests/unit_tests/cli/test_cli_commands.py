@@ -41,6 +41,22 @@ def test_an_export_is_imported_and_what_is_broken_is_told(run: Run, tmp_path: Pa
     assert json.loads(run("import", str(export), *options).stdout)["files"][0]["unchanged"] == 1
 
 
+def test_a_model_that_is_taught_to_write_says_so_first(
+    run: Run, chats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUM_CACHE", str(tmp_path / "cache"))
+    learn = ("consolidate", "--questions", "written", *LEARN[3:], "--max-sessions", "1")
+    run("import", str(chats))
+    first = run(*learn)
+    assert first.exit_code == 0
+    said = first.stderr.splitlines()
+    taught = [line for line in said if line.startswith("Teaching ")]
+    assert re.match(r"Teaching \S+ to write questions, with \d+ examples, once and for", taught[0])
+    assert said[: len(taught)] == taught and "ana-s01: learned" in said[-1]
+    assert "Teaching" not in run(*learn).stderr
+    assert set(states(run).values()) == {"learned"}
+
+
 def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> None:
     imported = run("import", str(chats), "--json")
     assert json.loads(imported.stdout) == {

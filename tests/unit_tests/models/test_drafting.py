@@ -1,5 +1,7 @@
 """Many short replies at once: each is what the model would say alone, drawn with a seed."""
 
+import threading
+
 import pytest
 import torch
 
@@ -62,3 +64,28 @@ def test_one_that_is_too_long_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidInputError, match="tokens"):
         engine.drafts([long], None, number=1, sampling=COLD, seed=0)
     assert engine.drafts([], None, number=1, sampling=COLD, seed=0) == []
+
+
+@pytest.mark.parametrize("what", ["drafts", "states"])
+def test_between_two_batches_the_engine_is_for_whoever_waits(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.append(engine.chat(CHATS[1], None, Sampling(max_new_tokens=4)).text)
+
+    def pause(seconds: float) -> None:
+        assert 0 < seconds < 0.1
+        other = threading.Thread(target=ask)
+        other.start()
+        other.join(timeout=30)
+
+    monkeypatch.setattr("plum_langchain.models.reading.time.sleep", pause)
+    chats = CHATS * 12
+    if what == "drafts":
+        engine.drafts(chats, None, number=1, sampling=COLD, seed=0)
+    else:
+        engine.states(chats, 1)
+    assert len(answers) == 2  # of three batches
+    assert len(set(answers)) == 1

@@ -1,6 +1,6 @@
 """Questions that a writer is asked for: of which kinds they are, and what they are about."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -15,9 +15,14 @@ from tests.unit_tests.questions.test_questions_statements import ALL, BAKERY, ch
 class Scribe:
     """Writes two questions for each wish that tell what was wished; nothing about a nap."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shipped: bool = False) -> None:
+        self.shipped = shipped
+        self.prepared = 0
         self.wishes: list[Wish] = []
         self.seeds: list[int] = []
+
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        self.prepared += 1
 
     def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
         self.wishes += wishes
@@ -122,3 +127,20 @@ def test_by_its_name() -> None:
     assert scribe.seeds == [ALL.seed]
     with pytest.raises(InvalidInputError, match="'written' needs a writer"):
         question_maker("written", ALL)
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_by_default_a_writer_writes_where_it_needs_no_teaching(shipped: bool) -> None:
+    scribe = Scribe(shipped=shipped)
+    maker = question_maker(None, ALL, writer=scribe)
+    assert maker.name == ("written" if shipped else "statements")
+    maker.make(BAKERY)
+    assert bool(scribe.wishes) is shipped
+    assert isinstance(maker, StatementQuestions)
+    maker.prepare()
+    assert scribe.prepared == shipped
+    assert question_maker(None).name == "statements"  # nobody is there to write
+    named = question_maker("written", ALL, writer=scribe)
+    assert named.name == "written" and isinstance(named, StatementQuestions)
+    named.prepare()
+    assert scribe.prepared == shipped + 1

@@ -1,0 +1,163 @@
+"""What a base model is taught once, for a task of this package, and what it does it with then."""
+
+import logging
+import tempfile
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from plum_langchain.models.derived import derived, derived_name, is_shipped
+from plum_langchain.models.engine import Engine
+from plum_langchain.models.load import LoadedModel, load_model, release_memory
+
+logger = logging.getLogger(__name__)
+
+Example = TypeVar("Example")
+Weights = TypeVar("Weights")
+
+
+class Taught(ABC, Generic[Example, Weights]):
+    """Does a task with the base model and weights that it was taught, which are nobody's memory.
+
+    For the default model they come with the package. Another is taught at first use, once and for
+    all: what comes of it is kept in the user's cache.
+
+    Args:
+        engine: Of the base model; users' adapters have no part in it.
+        examples: To be taught with, anew; None for what comes with the package.
+        progress: Told in a sentence that teaching begins, and how far it is.
+    """
+
+    package: ClassVar[str]
+    """The Python package that may ship what was taught."""
+    folder: ClassVar[str]
+    """Where, in it and in the user's cache."""
+    task: ClassVar[str]
+    """What is taught: "to judge"."""
+    takes: ClassVar[str]
+    """How long that is for a small model: "some minutes"."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        examples: Sequence[Example] | None = None,
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._examples = examples
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._weights: Weights | None = None
+
+    @property
+    def name(self) -> str:
+        """Of what it was taught: which model does it, and which examples it was taught with."""
+        return derived_name(self._engine.resolved.fingerprint, self._source(), "")
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with the package for this base model, and needn't be taught."""
+        return is_shipped(self.package, self.folder, self.name)
+
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        """Be ready, taught before if need be.
+
+        Args:
+            should_stop: Asked before every step of teaching.
+
+        Raises:
+            StoppedError: it returned True; nothing is kept of what was taught.
+            InvalidInputError, ChatTemplateError: the model can't be taught.
+            DivergedError: teaching it ended in no numbers.
+            CacheError: what it was taught can't be kept, or can't be read.
+        """
+        self._prepared(should_stop)
+
+    def teach(
+        self,
+        directory: Path,
+        examples: Sequence[Example],
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """Train what it does the task with, into an existing directory.
+
+        Raises:
+            StoppedError, InvalidInputError, ChatTemplateError, DivergedError: as `prepare`.
+        """
+        served = self._engine.base
+        self._say(
+            f"teaching {served.resolved.id} {self.task}, with {len(examples)} examples, once and "
+            f"for all ({self.takes} for a small model)"
+        )
+        told = 0
+
+        def step_done(step: int, steps: int) -> None:
+            nonlocal told
+            if told < 10 * step // steps < 10:
+                told = 10 * step // steps
+                self._say(f"teaching {served.resolved.id} {self.task}: {told} tenths done")
+
+        self._train(
+            load_model(served.resolved, device=served.device),
+            examples,
+            directory,
+            step_done,
+            should_stop or _never,
+        )
+        release_memory()
+
+    def _prepared(self, should_stop: Callable[[], bool] | None = None) -> Weights:
+        with self._lock:
+            if self._weights is None:
+                if self._examples is not None:
+                    with tempfile.TemporaryDirectory() as directory:
+                        self.teach(Path(directory), self._examples, should_stop)
+                        self._weights = self._load(Path(directory))
+                else:
+                    self._weights = derived(
+                        self.package,
+                        self.folder,
+                        self.name,
+                        load=self._load,
+                        make=lambda directory: self._teach_once(directory, should_stop),
+                    )
+            return self._weights
+
+    def _teach_once(self, directory: Path, should_stop: Callable[[], bool] | None) -> None:
+        directory.mkdir()
+        self.teach(directory, self._shipped_examples(), should_stop)
+
+    def _say(self, sentence: str) -> None:
+        logger.info("%s", sentence)
+        if self._progress is not None:
+            self._progress(f"{sentence[0].upper()}{sentence[1:]}.")
+
+    @abstractmethod
+    def _source(self) -> bytes:
+        """All that decides what is taught: the examples, and a version of what is made of them."""
+
+    @abstractmethod
+    def _shipped_examples(self) -> Sequence[Example]:
+        """Those that come with the package."""
+
+    @abstractmethod
+    def _train(
+        self,
+        base: LoadedModel,
+        examples: Sequence[Example],
+        directory: Path,
+        step_done: Callable[[int, int], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Teach, and save; told are the steps done, and how many there are."""
+
+    @abstractmethod
+    def _load(self, directory: Path) -> Weights:
+        """What was saved."""
+
+
+def _never() -> bool:
+    return False
