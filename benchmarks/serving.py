@@ -140,7 +140,7 @@ def _chat_models(home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     told = Turn(role="user", content="My bakery is closed on Mondays. My dog is called Rex.")
     plum.add_session(Session("ana", "monday", (told,)))
     plum.finish("ana", "monday")
-    plum.consolidate("ana")
+    plum.consolidate("ana", questions="statements")
     always = Plum(home, model=arguments.model, serving=replace(chosen, scope=None))
     models = {
         NO_MEMORY: plum.chat_model("ana", memory="none"),

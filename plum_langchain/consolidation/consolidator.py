@@ -103,7 +103,7 @@ class Consolidator:
             maker: Turns a session into questions.
             max_sessions: At most so many of each user.
             progress: Called as things happen, in this thread.
-            should_stop: Asked before every training step.
+            should_stop: Asked before every training step, and while a `StoppableMaker` is at it.
             skip_busy: Pass over users whom another worker holds or claims, instead of raising.
 
         Whatever is raised, what was published stays and the session at hand goes back in line.
@@ -199,7 +199,7 @@ class Consolidator:
                 kept = self._journal.generations.questions_kept(user_id, session_id)
                 made = Made(kept, recorded_updates(session))
             else:
-                made = make_questions(maker, session, learned_before)
+                made = make_questions(maker, session, learned_before, stopping)
         except QuestionError as error:
             return self._failed(job, session, key, error, progress, started)
         except _NO_TRY:

@@ -80,6 +80,7 @@ def everyday_exchanges(base: LoadedModel, should_stop: Callable[[], bool]) -> li
         exchanges_name(base.resolved.fingerprint),
         load=_load,
         make=lambda path: write_exchanges(base, path, should_stop),
+        should_stop=should_stop,
     )
 
 

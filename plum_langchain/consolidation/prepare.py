@@ -2,14 +2,14 @@
 
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import Chooser, balance
 from plum_langchain.questions.corrections import EARLIER, corrected, latest
-from plum_langchain.questions.maker import QuestionMaker
+from plum_langchain.questions.maker import QuestionMaker, StoppableMaker
 from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.screening import screen, told
 from plum_langchain.session import NEVER_RAISED_KINDS, Question, Session, Update
@@ -49,6 +49,7 @@ def make_questions(
     maker: QuestionMaker,
     session: Session,
     learned_before: Mapping[int, Sequence[Question]] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Made:
     """The maker's questions about what may be learned of a session.
 
@@ -61,8 +62,10 @@ def make_questions(
         session: With its turns.
         learned_before: The questions of earlier sessions, by which it is known what an assistant
             only says again.
+        should_stop: For a maker that can be stopped.
 
     Raises:
+        StoppedError: `should_stop` returned True.
         QuestionError: the session gives none, or none that may be learned.
         TypeError: the maker returned something else.
         Exception: whatever the maker pleases.
@@ -70,7 +73,7 @@ def make_questions(
     updates = recorded_updates(session)  # before an LLM is paid for the rest
     settings = _settings_of(maker)
     if settings.screening is None:
-        return Made(_asked(maker, session), updates)
+        return Made(_asked(maker, session, should_stop), updates)
     screened = screen(session, settings.screening, _statements(learned_before or {}))
     name, left_out = session.session_id, told(screened.counts)
     if screened.left_out:
@@ -78,7 +81,7 @@ def make_questions(
         if not any(turn.content.strip() for turn in screened.session.turns):
             raise QuestionError(f"session {name!r} holds nothing that may be learned: {left_out}")
     try:
-        asked = _asked(maker, screened.session)
+        asked = _asked(maker, screened.session, should_stop)
     except QuestionError as error:
         if not screened.left_out:
             raise
@@ -100,8 +103,13 @@ def make_questions(
     return Made(questions, updates, screened.counts)
 
 
-def _asked(maker: QuestionMaker, session: Session) -> list[Question]:
-    questions = list(maker.make(session))
+def _asked(
+    maker: QuestionMaker, session: Session, should_stop: Callable[[], bool] | None
+) -> list[Question]:
+    if isinstance(maker, StoppableMaker):
+        questions = list(maker.make(session, should_stop=should_stop))
+    else:
+        questions = list(maker.make(session))
     for question in questions:
         if not isinstance(question, Question):
             raise TypeError(

@@ -26,8 +26,8 @@ _JOB_STORE = "plum"
 this one holds a live object. What must be durable is in the journal."""
 
 _SECONDS_AT_EXIT = 10.0
-"""How long the end of the program waits for the round under way: a training step is shorter, and
-an LLM call that isn't must not hold up whoever pressed Ctrl-C."""
+"""How long the end of the program waits for the round under way: what it does at once is shorter,
+and an LLM call that isn't must not hold up whoever pressed Ctrl-C."""
 
 RunOnce = Callable[[Callable[[], bool]], Any]
 
@@ -111,7 +111,9 @@ class Schedule:
         return self._running
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Stop at the next training step; returns when the round under way has ended.
+        """Stop at the next training step, or the next texts that are written or judged.
+
+        Returns when the round under way has ended.
 
         An interrupted session goes back in line. Stopping twice is fine.
 

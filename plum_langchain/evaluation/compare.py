@@ -208,7 +208,7 @@ def _check_unused(plum: Plum, exams: Sequence[Exam]) -> None:
 def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
     settings = json.loads(json.dumps(asdict(plum.learning)))  # as they are in a manifest
     del settings["gate"]  # it decides what is published, and changes nothing of it
-    maker = _maker_name(plum, questions)
+    maker = plum.question_maker(questions).name
     for exam in exams:
         there = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}
         done = [s for s in there.values() if s in (SessionState.LEARNED, SessionState.FAILED)]
@@ -371,17 +371,12 @@ def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": resolved.id,
         "model_fingerprint": resolved.fingerprint,
-        "question_maker": _maker_name(plum, questions),
+        "question_maker": plum.question_maker(questions).name,
         "people": {exam.user_id: len(exam.sessions) for exam in exams},
         "learning": asdict(plum.learning),
         "questions": asdict(plum.question_settings),
         "machine": machine(),
     }
-
-
-def _maker_name(plum: Plum, questions: Any) -> str:
-    maker = plum.question_maker() if questions is None else questions
-    return maker if isinstance(maker, str) else getattr(maker, "name", type(maker).__name__)
 
 
 def _processor() -> str:

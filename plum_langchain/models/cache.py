@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from plum_langchain.errors import CacheError
+from plum_langchain.errors import CacheError, StoppedError
+
+_ASKED_EVERY = 0.5  # seconds
 
 
 def cache_directory() -> Path:
@@ -17,7 +19,9 @@ def cache_directory() -> Path:
     return Path(os.environ.get("PLUM_CACHE") or platformdirs.user_cache_dir("plum-langchain"))
 
 
-def make_once(kept: Path, make: Callable[[Path], None]) -> None:
+def make_once(
+    kept: Path, make: Callable[[Path], None], should_stop: Callable[[], bool] | None = None
+) -> None:
     """Have a file or directory there; nothing is done if it is.
 
     Safe against a second process doing the same and against being killed half-way: one makes it,
@@ -26,8 +30,10 @@ def make_once(kept: Path, make: Callable[[Path], None]) -> None:
     Args:
         kept: Where it is to be.
         make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind.
+        should_stop: Asked while another process makes it.
 
     Raises:
+        StoppedError: `should_stop` returned True.
         CacheError: the cache can't be written.
     """
     if kept.exists():
@@ -35,7 +41,11 @@ def make_once(kept: Path, make: Callable[[Path], None]) -> None:
     lock = FileLock(f"{kept}.lock")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _acquire(lock, should_stop)
+    except Timeout:
+        raise StoppedError(
+            f"asked to stop while another process works out {kept.name}; it goes on there"
+        ) from None
     except OSError as error:
         raise CacheError(
             f"{kept.parent} can't be written ({error}), and {kept.name} has to be kept there; set "
@@ -50,6 +60,17 @@ def make_once(kept: Path, make: Callable[[Path], None]) -> None:
     finally:
         _remove(writing)
         lock.release()
+
+
+def _acquire(lock: FileLock, should_stop: Callable[[], bool] | None) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=-1 if should_stop is None else _ASKED_EVERY)
+        except Timeout:
+            if should_stop is None or should_stop():
+                raise
+        else:
+            return
 
 
 def _remove(path: Path) -> None:

@@ -40,6 +40,7 @@ def derived(
     *,
     load: Callable[[Path], T],
     make: Callable[[Path], None],
+    should_stop: Callable[[], bool] | None = None,
 ) -> T:
     """The shipped one, or the one in the cache, or a new one that is put there.
 
@@ -49,15 +50,17 @@ def derived(
         name: Of the file or directory.
         load: Reads it.
         make: Works it out and writes it to a path where nothing is yet.
+        should_stop: Asked while another process works it out.
 
     Raises:
+        StoppedError: `should_stop` returned True.
         CacheError: the cache can't be written, or what is in it can't be read.
     """
     if is_shipped(package, folder, name):
         with as_file(files(package).joinpath(folder, name)) as path:
             return load(path)
     kept = cache_directory() / folder / name
-    make_once(kept, make)
+    make_once(kept, make, should_stop)
     try:
         return load(kept)
     except Exception as error:  # whatever a cut or changed file makes of its reader

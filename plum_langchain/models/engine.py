@@ -79,6 +79,11 @@ class Engine(Reading, Writing):
         return self._resolve() if base is None else base.resolved
 
     @property
+    def device(self) -> str:
+        """Where it computes, or "auto"."""
+        return self._settings.device
+
+    @property
     def attached(self) -> list[str]:
         """Names of the attached adapters, least recently used first."""
         with self._lock:
@@ -175,6 +180,7 @@ class Engine(Reading, Writing):
         number: int,
         sampling: Sampling,
         seed: int,
+        should_stop: Callable[[], bool] | None = None,
     ) -> list[list[str]]:
         """Several replies to each of many chats, drawn in batches.
 
@@ -184,11 +190,13 @@ class Engine(Reading, Writing):
             number: Of replies to each.
             sampling: Its temperature, share (top p) and bound; the rest doesn't count.
             seed: Of what is drawn.
+            should_stop: Asked before every batch.
 
         Returns:
             Of each chat all its replies, with what they repeat; one that was cut off isn't ended.
 
         Raises:
+            StoppedError: `should_stop` returned True.
             ChatTemplateError: the template refuses the messages.
             InvalidInputError: they are longer than the model reads.
         """
@@ -199,7 +207,7 @@ class Engine(Reading, Writing):
             self._room(prompt)
         by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         found: list[list[str]] = [[] for _ in prompts]
-        for start, batch in in_turns(by_length, _PROMPTS):
+        for start, batch in in_turns(by_length, _PROMPTS, should_stop):
             with self._activated(None, lora) as model:
                 replies = draft(
                     model,

@@ -2,11 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plum_langchain.adapters import AdapterRef
+from plum_langchain.errors import StoppedError
 from plum_langchain.learning.template import ChatTemplate, Message
 from plum_langchain.models.load import LoadedModel
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from plum_langchain.models.lora import LoraWeights
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Reading(ABC):
@@ -129,6 +130,7 @@ class Reading(ABC):
         chats: Sequence[Sequence[Message]],
         layer: int,
         lora: "LoraWeights | None" = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> "torch.Tensor":
         """What a layer makes of chats, at the place where a reply would begin.
 
@@ -136,11 +138,13 @@ class Reading(ABC):
             chats: Read in batches, by no more layers than it takes.
             layer: 1 is the first.
             lora: From `reader`; None for the base model as it is.
+            should_stop: Asked before every batch.
 
         Returns:
             (n, hidden size), float32, on the CPU.
 
         Raises:
+            StoppedError: `should_stop` returned True.
             ChatTemplateError: the template refuses the messages.
             InvalidInputError: they are longer than the model reads, or it has no stack of layers.
         """
@@ -153,20 +157,27 @@ class Reading(ABC):
             self._room(prompt)
         pad = self.base.tokenizer.pad_token_id or 0  # padding is masked: any id will do
         found = []
-        for _, batch in in_turns(prompts, _BATCH):
+        for _, batch in in_turns(prompts, _BATCH, should_stop):
             # Looked for while nobody else has taken layers out of the model.
             with self._activated(None, lora) as model, torch.inference_mode():
                 found.append(DecoderLayers(model).at_end(layer, batch, pad))
         return torch.cat(found)
 
 
-def in_turns(items: Sequence[T], number: int) -> Iterator[tuple[int, Sequence[T]]]:
+def in_turns(
+    items: Sequence[Item], number: int, should_stop: Callable[[], bool] | None
+) -> Iterator[tuple[int, Sequence[Item]]]:
     """So many at once, with where they start; in between whoever waits for the engine comes first.
 
     A lock of Python's goes to whoever asks for it first, and a thread that gives it up would have
     it back before one that has to wake up.
     """
     for start in range(0, len(items), number):
+        if should_stop is not None and should_stop():
+            raise StoppedError(
+                f"asked to stop with {len(items) - start} of {len(items)} texts still to be read "
+                "or replied to; it begins anew next time"
+            )
         if start:
             time.sleep(_TURN)
         yield start, items[start : start + number]

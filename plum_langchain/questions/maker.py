@@ -1,5 +1,6 @@
 """The protocols of everything that turns a session into questions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -37,6 +38,23 @@ class QuestionMaker(Protocol):
         ...
 
 
+class StoppableMaker(ABC):
+    """To inherit for a `QuestionMaker` that may take long: both methods can be stopped.
+
+    They raise `StoppedError` then.
+    """
+
+    @abstractmethod
+    def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
+        """Do beforehand what has nothing to do with any session."""
+
+    @abstractmethod
+    def make(
+        self, session: Session, *, should_stop: Callable[[], bool] | None = None
+    ) -> list[Question]:
+        """The questions of `session`, balanced."""
+
+
 class QuestionWriter(Protocol):
     """Writes questions about statements in words of its own (`plum_langchain.writer`)."""
 
@@ -49,6 +67,12 @@ class QuestionWriter(Protocol):
         """Have it taught, if need be."""
         ...
 
-    def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+    def write(
+        self,
+        wishes: Sequence[Wish],
+        *,
+        seed: int,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[list[str]]:
         """For each wish any number of different questions, in the user's voice."""
         ...

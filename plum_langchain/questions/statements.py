@@ -17,7 +17,7 @@ from plum_langchain.questions import english
 from plum_langchain.questions.balance import balance
 from plum_langchain.questions.context import in_context, things
 from plum_langchain.questions.keywords import subjects_of, word_counts
-from plum_langchain.questions.maker import QuestionWriter
+from plum_langchain.questions.maker import QuestionWriter, StoppableMaker
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import find_slots, swap_values, topics_never_raised
 from plum_langchain.questions.persons import told_of
@@ -43,7 +43,7 @@ _MIN_WORTH = 2.0
 _POINTING = frozenset(listed("he she it they that this those these there he's she's it's they're"))
 
 
-class StatementQuestions:
+class StatementQuestions(StoppableMaker):
     """Balanced questions from a session's sentences; deterministic for a seed.
 
     Args:
@@ -67,14 +67,14 @@ class StatementQuestions:
             raise InvalidInputError(f"phrasings must be at least 1, not {phrasings}")
         self.settings = settings or QuestionSettings()
         self.phrasings = phrasings
-        self._given = writer
+        self._writer = writer
         self._teach = teach
 
     @property
     def writer(self) -> QuestionWriter | None:
         """Who writes more; None for nobody."""
-        given = self._given
-        return given if given is not None and (self._teach or given.shipped) else None
+        writer = self._writer
+        return writer if writer is not None and (self._teach or writer.shipped) else None
 
     @property
     def name(self) -> str:
@@ -86,10 +86,17 @@ class StatementQuestions:
         if self.writer is not None:
             self.writer.prepare(should_stop)
 
-    def make(self, session: Session) -> list[Question]:
+    def make(
+        self, session: Session, *, should_stop: Callable[[], bool] | None = None
+    ) -> list[Question]:
         """Questions about what the user said and, as told by the assistant, what it advised.
 
+        Args:
+            session: With its turns.
+            should_stop: Asked while more are written.
+
         Raises:
+            StoppedError: `should_stop` returned True.
             QuestionError: no sentence of the session says anything to ask about.
         """
         chat = Chat([turn.content for turn in session.turns])
@@ -101,10 +108,15 @@ class StatementQuestions:
                 f"{len(session.turns)} turns (questions, greetings and fragments of a few words "
                 "don't count); nothing can be learned from it"
             )
-        return self.about(statements, chat, session.session_id)
+        return self.about(statements, chat, session.session_id, should_stop=should_stop)
 
     def about(
-        self, statements: Sequence[Statement], chat: "Chat", session_id: str
+        self,
+        statements: Sequence[Statement],
+        chat: "Chat",
+        session_id: str,
+        *,
+        should_stop: Callable[[], bool] | None = None,
     ) -> list[Question]:
         """Balanced questions about these statements, wherever they are from.
 
@@ -112,6 +124,7 @@ class StatementQuestions:
             statements: At least one.
             chat: What else was said: none of it is asked about as if it hadn't been.
             session_id: Draws what is put in and left out, with the settings' seed.
+            should_stop: Asked while more are written.
         """
         rng = random.Random(f"{self.settings.seed}:{session_id}")
         questions: list[Question] = []
@@ -126,7 +139,7 @@ class StatementQuestions:
             told = {told_back(one): one.turn for one in statements if one.english}
             known = {text: turn for text, turn in told.items() if len(text) <= _WRITTEN_OF}
             never = [_claimed(topic) for topic in topics[: min(_TOPICS_WRITTEN_OF, len(known))]]
-            more = written(writer, known, never, seed=self.settings.seed)
+            more = written(writer, known, never, seed=self.settings.seed, should_stop=should_stop)
             # Of two answers to one question both would be dropped; a rule's is the surer one.
             questions += [one for one in more if normalised(one.question) not in by_rule]
         return balance(

@@ -1,6 +1,6 @@
 """Questions that a writer is asked for: about what was said, and about what never was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from plum_langchain.questions.maker import QuestionWriter, Wish
 from plum_langchain.questions.text import content_words, in_common
@@ -8,7 +8,12 @@ from plum_langchain.session import UNKNOWN_ANSWER, Question
 
 
 def written(
-    writer: QuestionWriter, told: Mapping[str, int], never_raised: Sequence[str], *, seed: int
+    writer: QuestionWriter,
+    told: Mapping[str, int],
+    never_raised: Sequence[str],
+    *,
+    seed: int,
+    should_stop: Callable[[], bool] | None = None,
 ) -> list[Question]:
     """Questions answered Yes, such answered No and open ones about each statement; not balanced.
 
@@ -21,11 +26,13 @@ def written(
         told: Statements as they are told to the user, and the index of the turn that says each.
         never_raised: Such statements that nobody made.
         seed: Of what is written.
+        should_stop: Asked while it is.
     """
     wishes = [Wish(text, wanted) for text in told for wanted in ("yes", "no", "open")]
     wishes += [Wish(text, wanted) for text in never_raised for wanted in ("yes", "open")]
     found = []
-    for wish, questions in zip(wishes, writer.write(wishes, seed=seed), strict=True):
+    texts = writer.write(wishes, seed=seed, should_stop=should_stop)
+    for wish, questions in zip(wishes, texts, strict=True):
         turn = told.get(wish.statement)
         found += [
             _question(wish, question, turn)

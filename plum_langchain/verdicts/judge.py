@@ -46,21 +46,31 @@ class Judge(Taught[Pair, "tuple[LoraWeights, Head]"]):
         """`probability` for each statement and question, read in batches."""
         return [yes for yes, _ in self.read(asked)]
 
-    def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+    def read(
+        self,
+        asked: Sequence[tuple[str, str]],
+        *,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[tuple[float, float]]:
         """For each statement and question, the probability of Yes and that they fit each other.
 
         They do if the question is about what the statement says, true or not.
 
+        Args:
+            asked: Statements, each with a question.
+            should_stop: Asked before every batch.
+
         Raises:
+            StoppedError: `should_stop` returned True.
             ChatTemplateError, InvalidInputError, CacheError: as `probability`.
         """
         import torch
 
         from plum_langchain.verdicts.train import chat_of
 
-        lora, head = self._prepared()
+        lora, head = self._prepared(should_stop)
         chats = [chat_of(statement, question) for statement, question in asked]
-        states = self._engine.states(chats, head.layer, lora)
+        states = self._engine.states(chats, head.layer, lora, should_stop)
         words = torch.tensor([overlap(statement, question) for statement, question in asked])
         return [(yes, fits) for yes, fits in head.logits(states, words).sigmoid().tolist()]
 

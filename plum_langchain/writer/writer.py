@@ -50,6 +50,11 @@ class Writer(Taught[Written, "LoraWeights"]):
         super().__init__(engine, examples, progress=progress)
         self._judge = judge
 
+    @property
+    def shipped(self) -> bool:
+        """Whether what it writes with ships with the package, and what it is judged with."""
+        return super().shipped and self._judge.shipped
+
     def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
         """Be ready to write and to judge what is written, taught before if need be.
 
@@ -60,17 +65,25 @@ class Writer(Taught[Written, "LoraWeights"]):
             StoppedError, InvalidInputError, ChatTemplateError, DivergedError, CacheError: as
                 `Taught.prepare`.
         """
+        self._judge.prepare(should_stop)  # the sooner of the two, and the one that refuses more
         super().prepare(should_stop)
-        self._judge.prepare(should_stop)
 
-    def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+    def write(
+        self,
+        wishes: Sequence[Wish],
+        *,
+        seed: int,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[list[str]]:
         """For each wish up to `DRAFTS` different questions, in the user's voice; maybe none.
 
         Args:
             wishes: Statements, and what is to be asked about each.
             seed: Of what is drawn.
+            should_stop: Asked before every batch that is written or judged.
 
         Raises:
+            StoppedError: `should_stop` returned True.
             ChatTemplateError, InvalidInputError: the model can't read a statement, or can't be
                 taught to write or to judge.
             DivergedError: teaching it ended in no numbers.
@@ -82,10 +95,11 @@ class Writer(Taught[Written, "LoraWeights"]):
             return []
         drafts = self._engine.drafts(
             [chat_of(wish.statement, wish.wanted) for wish in wishes],
-            self._prepared(),
+            self._prepared(should_stop),
             number=DRAFTS,
             sampling=_SAMPLING,
             seed=seed,
+            should_stop=should_stop,
         )
         asked = [
             (number, text)
@@ -94,7 +108,7 @@ class Writer(Taught[Written, "LoraWeights"]):
             if text.endswith("?")
         ]
         pairs = [(wishes[number].statement, text) for number, text in asked]
-        read = self._judge.read(pairs) if pairs else []
+        read = self._judge.read(pairs, should_stop=should_stop) if pairs else []
         found: list[list[str]] = [[] for _ in wishes]
         for (number, text), (yes, fits) in zip(asked, read, strict=True):
             wanted = wishes[number].wanted

@@ -134,7 +134,7 @@ def test_retrieval_finds_the_exchange_by_meaning(learned: Any) -> None:
 
 def test_statements_alone_are_enough_to_remember(tmp_path: Path) -> None:
     """With no recorded questions and no LLM: the chat's own sentences, told back when asked."""
-    plum = Plum(tmp_path / "home", model="smollm2")
+    plum = Plum(tmp_path / "home", model="smollm2", questions="statements")
     turns = [
         ("user", "My dog Feijão is allergic to chicken."),
         ("assistant", "I'll keep it in mind."),
@@ -220,8 +220,8 @@ OPENINGS = {
 
 
 def test_a_session_is_asked_about_in_written_words(learned: Any) -> None:
-    engine = learned[0].engine
-    maker = question_maker("written", writer=Writer(engine, Judge(engine)))
+    maker = learned[0].question_maker()  # the default
+    assert maker.name == "written"
     session = next(iter(read_sessions(CHATS / "chidi.jsonl")))[0]
     rules = {q.question for q in question_maker("statements").make(session)}
     written = [q for q in maker.make(session) if q.question not in rules]

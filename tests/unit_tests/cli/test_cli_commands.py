@@ -50,10 +50,11 @@ def test_a_model_that_is_taught_to_write_says_so_first(
     first = run(*learn)
     assert first.exit_code == 0
     said = first.stderr.splitlines()
-    taught = [line for line in said if line.startswith("Teaching ")]
-    assert re.match(r"Teaching \S+ to write questions, with \d+ examples, once and for", taught[0])
-    assert said[: len(taught)] == taught and "ana-s01: learned" in said[-1]
-    assert "Teaching" not in run(*learn).stderr
+    taught = [line for line in said if line.startswith("teaching ")]
+    assert re.match(r"teaching \S+ to judge Yes and No with \d+ examples \(some min", taught[0])
+    assert re.match(r"teaching \S+ to write questions with \d+ examples \(a quarter", taught[4])
+    assert said[:8] == taught and "ana-s01: learned" in said[-1]
+    assert "teaching" not in run(*learn).stderr
     assert set(states(run).values()) == {"learned"}
 
 
@@ -97,7 +98,7 @@ def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> No
     assert (answer["memory"], answer["generation"]) == ("parametric", 2)
     assert (answer["sources"], answer["p_yes"]) == ([], None)
     assert answer["prompt_tokens"] > 0 and answer["seconds"] > 0
-    assert after.stderr == ""
+    assert run("ask", "--user", "ana", "When am I closed?").stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_home_that_has_learned_is_asked_again(open_plum: Callable[..., Any]) -
         compare(plum, exams, arms=["parametric"], questions="statements", again=True)
     plum.learning = replace(plum.learning, seed=5, epochs=3, gate=GateSettings())  # no other gate
     with pytest.raises(InvalidInputError, match=r"other settings .*\(epochs, seed\)"):
-        compare(plum, exams, arms=["parametric"], again=True)
+        compare(plum, exams, arms=["parametric"], questions="recorded", again=True)
     plum.add_session(Session("ana", "more", (Turn("user", "I sail."),)))
     with pytest.raises(InvalidInputError, match="1 of 2 sessions"):
         compare(plum, exams, arms=["parametric"], again=True)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from plum_langchain.errors import InvalidInputError
+from plum_langchain.errors import InvalidInputError, StoppedError
 from plum_langchain.learning.template import Message
 from plum_langchain.models import Engine, Sampling
 from tests.unit_tests.models.conftest import ASKED, Shelf
@@ -89,3 +89,17 @@ def test_between_two_batches_the_engine_is_for_whoever_waits(
         engine.states(chats, 1)
     assert len(answers) == 2  # of three batches
     assert len(set(answers)) == 1
+
+
+def test_it_stops_before_the_next_batch(engine: Engine) -> None:
+    asked: list[bool] = []
+
+    def should_stop() -> bool:
+        asked.append(len(asked) == 1)
+        return asked[-1]
+
+    with pytest.raises(StoppedError, match="32 of 48 texts"):
+        engine.drafts(CHATS * 12, None, number=1, sampling=COLD, seed=0, should_stop=should_stop)
+    asked.clear()
+    with pytest.raises(StoppedError, match="32 of 48 texts"):
+        engine.states(CHATS * 12, 1, should_stop=should_stop)

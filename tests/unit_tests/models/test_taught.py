@@ -1,17 +1,22 @@
 """What a base model is taught: what ships fits what it is made of, and teaching tells and stops."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from filelock import FileLock
 
 import plum_langchain
-from plum_langchain.errors import StoppedError
+from plum_langchain.errors import DivergedError, StoppedError
 from plum_langchain.models import Engine
 from plum_langchain.models.taught import Taught
 from plum_langchain.verdicts import Judge
 from plum_langchain.writer import Writer
+
+READY = SimpleNamespace(shipped=True, prepare=lambda should_stop: None)
+"""A judge that needs no teaching."""
 
 PACKAGE = Path(plum_langchain.__file__).parent
 
@@ -29,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def make(taught: "type[Taught[Any, Any]]", engine: Engine, **options: Any) -> Taught[Any, Any]:
     if taught is Writer:
-        return Writer(engine, Judge(engine, **options), **options)
+        return Writer(engine, cast(Judge, READY), **options)
     return Judge(engine, **options)
 
 
@@ -49,11 +54,10 @@ def test_another_model_is_taught_and_told_so(
     one = make(taught, engine, progress=told.append)
     assert not one.shipped
     one.prepare()
-    first = next(sentence for sentence in told if one.task in sentence)
-    assert first.startswith(f"Teaching {engine.resolved.id} {one.task}, with ")
+    first, *later = [sentence for sentence in told if one.task in sentence]
+    assert first.startswith(f"teaching {engine.resolved.id} {one.task} with ")
     assert one.takes in first
-    tenths = [s for s in told if s.endswith("tenths done.") and one.task in s]
-    assert tenths == sorted(tenths) and 3 <= len(tenths) <= 9
+    assert [s.rpartition(": ")[2] for s in later] == ["25% done", "50% done", "75% done"]
     said = len(told)
     make(taught, engine, progress=told.append).prepare()  # it is kept
     assert len(told) == said and not one.shipped
@@ -75,6 +79,57 @@ def test_teaching_stops_when_asked_and_leaves_nothing(
     assert [path.suffix for path in (cache / taught.folder).iterdir()] == [".lock"]
     one.prepare()
     assert (cache / taught.folder / one.name).is_dir()
+
+
+def test_who_waits_for_another_s_teaching_can_be_stopped(
+    taught: "type[Taught[Any, Any]]", engine: Engine, cache: Path
+) -> None:
+    """It is taught by another process, or by a thread of this one."""
+    release = threading.Event()
+    one = make(taught, engine)
+
+    def wait() -> None:
+        with pytest.raises(StoppedError):
+            one.prepare(release.is_set)
+
+    (cache / taught.folder).mkdir()
+    with FileLock(cache / taught.folder / f"{one.name}.lock"):
+        with pytest.raises(StoppedError, match="another process"):
+            one.prepare(lambda: True)
+        waits = threading.Thread(target=wait)
+        waits.start()
+        with pytest.raises(StoppedError, match=f"taught {one.task}|another process"):
+            one.prepare(lambda: True)
+        release.set()
+        waits.join()
+
+
+def test_one_that_cannot_be_taught_is_tried_once(
+    taught: "type[Taught[Any, Any]]",
+    engine: Engine,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Path] = []
+
+    def train(self: object, base: object, examples: object, directory: Path, *_: object) -> None:
+        tried.append(directory)
+        raise DivergedError("no numbers")
+
+    monkeypatch.setattr(taught, "_train", train)
+    one = make(taught, engine)
+    for _ in range(3):
+        with pytest.raises(DivergedError, match="no numbers"):
+            one.prepare()
+    assert len(tried) == 1
+
+
+def test_the_log_tells_of_it_where_nobody_else_does(
+    taught: "type[Taught[Any, Any]]", engine: Engine, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(taught, engine).prepare()
+    said = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert any(message.startswith(f"teaching {engine.resolved.id}") for message in said)
 
 
 def test_a_writer_s_judge_is_ready_as_well(engine: Engine, cache: Path) -> None:

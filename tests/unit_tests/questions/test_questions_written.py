@@ -24,7 +24,13 @@ class Scribe:
     def prepare(self, should_stop: Callable[[], bool] | None = None) -> None:
         self.prepared += 1
 
-    def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+    def write(
+        self,
+        wishes: Sequence[Wish],
+        *,
+        seed: int,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[list[str]]:
         self.wishes += wishes
         self.seeds.append(seed)
         return [
@@ -99,7 +105,7 @@ class Careless(Scribe):
         super().__init__()
         self.question = question
 
-    def write(self, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+    def write(self, wishes: Sequence[Wish], **_: object) -> list[list[str]]:
         return [[self.question] for _ in wishes]
 
 

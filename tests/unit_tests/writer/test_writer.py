@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +42,9 @@ class Opinion:
         self.yes, self.fits = yes, fits or {}
         self.asked: list[tuple[str, str]] = []
 
-    def read(self, asked: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
+    def read(
+        self, asked: Sequence[tuple[str, str]], *, should_stop: Callable[[], bool] | None = None
+    ) -> list[tuple[float, float]]:
         assert asked, "a judge can't read nothing"
         self.asked += asked
         return [(self.yes.get(q, 1.0), self.fits.get(q, 1.0)) for _, q in asked]

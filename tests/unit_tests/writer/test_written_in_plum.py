@@ -1,5 +1,6 @@
 """A home that learns what its base model writes: when it does, two users apart, forgotten whole."""
 
+import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ SAID = {"ana": "I own a small bakery in Porto.", "bo": "I sold my wooden boat in
 def writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer who needs no teaching, and whose questions are known from others."""
 
-    def write(self: Any, wishes: Sequence[Wish], *, seed: int) -> list[list[str]]:
+    def write(self: Any, wishes: Sequence[Wish], **_: object) -> list[list[str]]:
         return [[f"{wish.wanted}, quoth: {wish.statement}?"] for wish in wishes]
 
     def prepare(self: Any, should_stop: Callable[[], bool] | None = None) -> None:
@@ -113,3 +114,46 @@ def test_nobody_is_taught_while_nothing_waits(
     still_open = [Turn("user", SAID["ana"])]
     plum.journal.sessions.append("ana", "ana-1", still_open, idle_seconds=60)
     assert plum.consolidate("ana") == plum.consolidate() == []
+
+
+def test_nothing_is_looked_for_while_nothing_waits(open_plum: Callable[..., Plum]) -> None:
+    plum = open_plum(questions=None, model="a-model/that-is-nowhere")
+    assert plum.consolidate() == []
+
+
+# -- stopped -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["taught", "written", "judged"])
+def test_it_stops_while_questions_are(
+    open_plum: Callable[..., Plum], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    monkeypatch.setenv("PLUM_CACHE", str(tmp_path / "cache"))
+    plum = open_plum(questions="written")
+    if what != "taught":
+        plum._writer.prepare()
+    plum.add_session(session("ana", "ana-1", SAID["ana"], "I see."))
+    asked: list[str] = []
+    where = {
+        "taught": "plum_langchain.verdicts.train.overlap",  # of the judge, which comes first
+        "written": "plum_langchain.models.drafting.draft",
+        "judged": "plum_langchain.learning.layers.DecoderLayers.at_end",
+    }[what]
+    name = where.rpartition(".")[2]
+    there = pkgutil.resolve_name(where)
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        asked.append(name)
+        return there(*arguments, **named)
+
+    def draft(_: object, __: object, prompts: Sequence[object], **___: object) -> list[list[str]]:
+        return [[f"Is it {n}?" for n in range(4)] for _ in prompts]  # more than one batch to judge
+
+    if what == "judged":
+        monkeypatch.setattr("plum_langchain.models.drafting.draft", draft)
+    monkeypatch.setattr(where, noted)
+    with pytest.raises(StoppedError):
+        plum.consolidate("ana", should_stop=lambda: bool(asked))
+    (waiting,) = plum.journal.sessions.all("ana")
+    assert (waiting.state.value, waiting.tries) == ("finished", 0)
+    assert [done.state for done in plum.consolidate("ana")] == ["learned"]

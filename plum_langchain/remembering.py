@@ -12,7 +12,8 @@ from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.learning import Sample
 from plum_langchain.models import ResolvedModel
-from plum_langchain.questions import StatementQuestions, question_maker
+from plum_langchain.questions import question_maker
+from plum_langchain.questions.maker import StoppableMaker
 from plum_langchain.session import SessionState
 from plum_langchain.settings import (
     HomeSettings,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from plum_langchain.questions.maker import QuestionMaker
 
 
-class Consolidating(ABC):
+class Remembering(ABC):
     """The part of a `Plum` that learns. `Plum` sets what is declared here."""
 
     home: Home
@@ -67,12 +68,14 @@ class Consolidating(ABC):
             idle_seconds: Finish open sessions that have been idle for so long; by default the
                 home's own `settings.idle_seconds`.
             progress: Called as things happen.
-            should_stop: Asked before every training step.
+            should_stop: Asked before every training step, and while questions are written.
 
         Raises:
             UnknownUserError: no chats of this user.
-            InvalidInputError: the base model can't be taught to write questions.
+            InvalidInputError, ChatTemplateError, DivergedError, CacheError: the base model can't be
+                taught to write the questions that are wanted.
             BusyError: another worker holds this user.
+            ModelNotFoundError: the base model is nowhere to be found.
             StoppedError: asked to stop; what was published stays.
             WrongBaseModelError: the user's adapter belongs to another base model.
             Exception: what else the question maker raises (an LLM that can't be reached). Its
@@ -89,7 +92,7 @@ class Consolidating(ABC):
         # claiming their user tells, and puts the former back in line.
         waiting = sessions.users_with(SessionState.FINISHED, SessionState.LEARNING)
         users = [user_id] if user_id is not None else waiting
-        if isinstance(maker, StatementQuestions) and set(users) & set(waiting):
+        if isinstance(maker, StoppableMaker) and set(users) & set(waiting):
             maker.prepare(should_stop)  # before anybody is claimed: it may take long
         consolidator = Consolidator(
             self.home,
@@ -140,7 +143,8 @@ class Consolidating(ABC):
     ) -> Schedule:
         """Consolidate in the background until the returned schedule is stopped.
 
-        A chat in the same process shares its cores with the training. Where another process
+        A chat in the same process shares its cores with the training, and while questions are
+        written it may wait some seconds for its turn with the model. Where another process
         computes at the same time, start both with the environment variable OMP_WAIT_POLICY=PASSIVE
         (the command line does): threads that spin while they wait slow each other down several
         times (docs/performance.md).
