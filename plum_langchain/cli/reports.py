@@ -138,9 +138,11 @@ def show_consolidated(results: Sequence["Consolidated"]) -> None:
     for user in dict.fromkeys(result.user_id for result in results):
         learned = [r for r in results if r.user_id == user and r.state == "learned"]
         if learned:
+            makers = dict.fromkeys(r.question_maker for r in learned)
             show(
                 f"{user}: {count(len(learned), 'session')} learned in "
-                f"{sum(r.seconds for r in learned):.0f} s; generation {learned[-1].generation} "
+                f"{sum(r.seconds for r in learned):.0f} s (questions: "
+                f"{', '.join(map(str, makers))}); generation {learned[-1].generation} "
                 f"is served ({size(learned[-1].adapter_bytes)})"
             )
             left_out = Counter[str]()

@@ -238,6 +238,7 @@ class Consolidator:
             generation=ref.generation,
             seconds=time.perf_counter() - started,
             questions=len(questions),
+            question_maker=manifest.question_maker,
             metrics=manifest.metrics,
             adapter_bytes=adapter_bytes,
         )

@@ -9,7 +9,10 @@ from plum_langchain.learning import StepProgress
 
 @dataclass(frozen=True)
 class Consolidated:
-    """What became of one session. `seconds` is wall time from questions to publication."""
+    """What became of one session. `seconds` is wall time from questions to publication.
+
+    `questions` is how many were learned, and `question_maker` who made them.
+    """
 
     user_id: str
     session_id: str
@@ -18,6 +21,7 @@ class Consolidated:
     generation: int | None = None
     seconds: float = 0.0
     questions: int = 0
+    question_maker: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     adapter_bytes: int = 0
 

@@ -75,7 +75,8 @@ def test_a_chat_is_imported_learned_and_asked_about(run: Run, chats: Path) -> No
         ("ana-s01", "learned", 1),
         ("ana-s02", "learned", 2),
     ]
-    assert all(s["questions"] == 4 and s["metrics"]["epochs"] == 1 for s in sessions)
+    assert all(s["questions"] == 4 and s["question_maker"] == "recorded" for s in sessions)
+    assert all(s["metrics"]["epochs"] == 1 for s in sessions)
     lines = learned.stderr.splitlines()
     assert len(lines) == 2
     assert re.match(r"ana · ana-s01: learned, 4 questions, loss \d+\.\d+, \d+ s$", lines[0])
@@ -233,7 +234,9 @@ def test_open_sessions_are_mentioned_when_there_is_nothing_to_learn(run: Run, ho
 def test_max_sessions_leaves_the_rest_in_line(run: Run, chats: Path) -> None:
     run("import", str(chats))
     result = run(*LEARN, "--max-sessions", "1")
-    assert re.match(r"ana: 1 session learned in \d+ s; generation 1 is served", result.stdout)
+    assert re.match(
+        r"ana: 1 session learned in \d+ s \(questions: recorded\); generation 1", result.stdout
+    )
     assert states(run) == {"ana-s01": "learned", "ana-s02": "finished"}
 
 
