@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         plum = Plum(
             home, model=arguments.model, learning=learning, question_settings=questions,
-            questions="recorded",
+            questions=arguments.questions,
         )  # fmt: skip
         for path in sorted(CHATS.glob("*.jsonl")):
             for session, _ in read_sessions(path):
@@ -77,7 +77,7 @@ def main() -> None:
             )
         plum.close()
     late = statistics.median(row["learning_seconds"] for row in rows[-10:])
-    early = statistics.median(row["learning_seconds"] for row in rows[1:11])
+    early = statistics.median(row["learning_seconds"] for row in rows[1:11] or rows)
     report = {
         "rows": rows,
         "ratio_late_to_early": late / early,
@@ -85,7 +85,9 @@ def main() -> None:
         "ratio_peak_to_loaded": rows[-1]["peak_mib"] / loaded,
         "machine": machine(),
     }
-    print(f"\nthe last ten sessions take {late / early:.2f} times as long as sessions 2 to 11")
+    whole = statistics.median(row["seconds"] / row["learning_seconds"] for row in rows)
+    print(f"\na session takes {whole:.2f} times as long as the training in it")
+    print(f"the last ten sessions take {late / early:.2f} times as long as sessions 2 to 11")
     print(
         f"peak memory is {report['ratio_peak_to_loaded']:.2f} times that of a process with the "
         f"model loaded in float32 ({loaded:.0f} MiB)"
@@ -99,6 +101,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="LearningSettings")
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--max-questions", type=int, default=48, help="of each session")
+    parser.add_argument("--questions", default="recorded")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
