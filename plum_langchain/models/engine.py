@@ -334,5 +334,6 @@ class Engine(Reading, Writing):
                     del self._attached[name]
 
 
-_PROMPTS = 16
-"""Chats replied to at once in `drafts`: some seconds for a small model on a CPU."""
+_PROMPTS = 4
+"""Chats replied to at once in `drafts`. More are hardly quicker, and who chats meanwhile would wait
+longer for their turn (docs/performance.md)."""

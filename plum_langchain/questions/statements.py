@@ -1,4 +1,4 @@
-"""Questions from the chat's own sentences: the embedded default, with no language model at all.
+"""Questions from the chat's own sentences, by rules; with a writer, in its words as well.
 
 Each statement worth remembering is asked about as it was said (Yes), with one value swapped (No)
 and openly (the statement told back). Topics near the chat's that were never raised are asked about
