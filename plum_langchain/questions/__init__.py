@@ -61,7 +61,8 @@ def question_maker(
         return StatementQuestions(settings, writer=writer)
     if name_or_maker == "recorded":
         return RecordedQuestions(settings)
-    # The former's `name` may have to look for the base model, and isn't to be asked for here.
+    # Named first, since whether it is a `QuestionMaker` is told by its `name`, which may have to
+    # look for the base model.
     if isinstance(name_or_maker, StatementQuestions | QuestionMaker):
         return name_or_maker
     if chat_model is not None:
