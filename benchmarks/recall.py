@@ -48,6 +48,8 @@ def main() -> None:
     combinations = list(itertools.product(*(values for _, values in varied)))
     paths = [CHATS / f"{person}.jsonl" for person in arguments.people]
     exams = read_exams(paths, max_sessions=arguments.sessions)
+    if arguments.questions != "recorded":
+        exams = [exam.of_text_alone() for exam in exams]
     print(f"machine: {json.dumps(machine())}")
     names = [name for name, _ in varied]
     header = [*names, "seed", "balanced", "95%", "yes", "adjacent", "same slot", "open",

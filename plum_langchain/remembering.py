@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.consolidation import Consolidated, Consolidator, Schedule
 from plum_langchain.consolidation.progress import ProgressCallback
+from plum_langchain.errors import InvalidInputError
 from plum_langchain.forgetting import Forgetter
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
@@ -72,6 +73,7 @@ class Remembering(ABC):
 
         Raises:
             UnknownUserError: no chats of this user.
+            InvalidInputError: max_sessions is not a positive number.
             InvalidInputError, ChatTemplateError, DivergedError, CacheError: the base model can't be
                 taught to write the questions that are wanted.
             BusyError: another worker holds this user.
@@ -81,6 +83,8 @@ class Remembering(ABC):
             Exception: what else the question maker raises (an LLM that can't be reached). Its
                 session is in line again, until `settings.max_tries` tries of it have failed.
         """
+        if max_sessions is not None and max_sessions < 1:
+            raise InvalidInputError(f"max_sessions must be at least 1 or None, not {max_sessions}")
         self._forgetter.resume()
         maker = self.question_maker(questions)
         sessions = self.journal.sessions

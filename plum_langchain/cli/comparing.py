@@ -164,6 +164,8 @@ def compare(
     with _own_home(ctx, learning=learning, question_settings=asked) as plum:
         if questions == "recorded":
             check_recorded(exams)
+        else:
+            exams = [exam.of_text_alone() for exam in exams]
         with reports.ComparingDisplay() as display:
             with chat_model_errors(questions):
                 found = run(

@@ -34,7 +34,6 @@ from plum_langchain.errors import (
     DivergedError,
     EncryptionError,
     GateError,
-    InvalidInputError,
     LeaseLostError,
     ModelNotFoundError,
     PlumError,
@@ -55,6 +54,10 @@ from plum_langchain.session import Question, Session, SessionState
 from plum_langchain.settings import HomeSettings, LearningSettings, ServingSettings
 
 logger = logging.getLogger(__name__)
+
+
+KEPT = "kept"
+"""Names the maker of questions that were kept in place of their chat, and are learned again."""
 
 
 class Consolidator:
@@ -101,7 +104,7 @@ class Consolidator:
         Args:
             users: Whose sessions.
             maker: Turns a session into questions.
-            max_sessions: At most so many of each user.
+            max_sessions: At most so many of each user, one or more.
             progress: Called as things happen, in this thread.
             should_stop: Asked before every training step, and while a `StoppableMaker` is at it.
             skip_busy: Pass over users whom another worker holds or claims, instead of raising.
@@ -116,7 +119,6 @@ class Consolidator:
         ones are learned.
 
         Raises:
-            InvalidInputError: max_sessions is not a positive number.
             StoppedError: asked to stop.
             BusyError: another worker holds a user.
             WrongBaseModelError: a user's adapter belongs to another base model.
@@ -125,8 +127,6 @@ class Consolidator:
             Exception: whatever else the question maker raises, an LLM's network errors above all,
                 while the session has tries left.
         """
-        if max_sessions is not None and max_sessions < 1:
-            raise InvalidInputError(f"max_sessions must be at least 1 or None, not {max_sessions}")
         done: list[Consolidated] = []
         trouble: Exception | None = None
         progress, should_stop = progress or _silent, should_stop or _never
@@ -195,7 +195,9 @@ class Consolidator:
         progress(Progress(user_id, session_id, "questions"))
         try:
             learned_before = self._journal.generations.replay_questions(user_id)
+            made_by = maker.name
             if session.kept == "questions":  # its transcript was disposed of
+                made_by = KEPT
                 kept = self._journal.generations.questions_kept(user_id, session_id)
                 made = Made(kept, recorded_updates(session))
             else:
@@ -214,7 +216,7 @@ class Consolidator:
             questions = fit_questions(made.questions, base.encoder, seed=self._learning.seed)
             questions = correct(made.updates, questions, learned_before, base.encoder)
             ref, manifest = self._train(
-                session, key, questions, made.left_out, learned_before, base, parent, maker,
+                session, key, questions, made.left_out, learned_before, base, parent, made_by,
                 progress, stopping,
             )  # fmt: skip
         except (QuestionError, ChatTemplateError, DivergedError, GateError) as error:
@@ -284,7 +286,7 @@ class Consolidator:
         learned_before: Mapping[int, Sequence[Question]],
         base: TrainedBase,
         parent: AdapterRef | None,
-        maker: QuestionMaker,
+        made_by: str,
         progress: ProgressCallback,
         stopping: Callable[[], bool],
     ) -> tuple[AdapterRef, Manifest]:
@@ -323,7 +325,7 @@ class Consolidator:
                 base_fingerprint=base.loaded.resolved.fingerprint,
                 session_keys=(*learned_before, key),
                 settings=asdict(self._learning),
-                question_maker=maker.name,
+                question_maker=made_by,
                 metrics={
                     **asdict(result),
                     "questions": len(questions),

@@ -10,6 +10,7 @@ from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import Chooser, balance
 from plum_langchain.questions.corrections import EARLIER, corrected, latest
 from plum_langchain.questions.maker import QuestionMaker, StoppableMaker
+from plum_langchain.questions.raised import Heard
 from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.screening import screen, told
 from plum_langchain.session import NEVER_RAISED_KINDS, Question, Session, Update
@@ -72,9 +73,11 @@ def make_questions(
     """
     updates = recorded_updates(session)  # before an LLM is paid for the rest
     settings = _settings_of(maker)
+    before = _statements(learned_before or {})
     if settings.screening is None:
-        return Made(_asked(maker, session, should_stop), updates)
-    screened = screen(session, settings.screening, _statements(learned_before or {}))
+        asked = _asked(maker, session, should_stop)
+        return Made(_without_told(asked, before, session, settings.seed), updates)
+    screened = screen(session, settings.screening, before)
     name, left_out = session.session_id, told(screened.counts)
     if screened.left_out:
         logger.info("session %r: %s", name, left_out)
@@ -87,20 +90,48 @@ def make_questions(
             raise
         raise QuestionError(f"{error} ({left_out})") from error
     updates = [update for update in updates if screened.may_be_told(update.old, update.new)]
-    questions = [question for question in asked if screened.may_be_learned(question)]
-    if len(questions) < len(asked):
-        dropped = f"{len(asked) - len(questions)} of {len(asked)} questions hold what isn't learned"
-        logger.info("session %r: %s", name, dropped)
-        if _balanced(asked):
-            try:
-                questions = balance(questions, seed=settings.seed)
-            except QuestionError as error:
-                raise QuestionError(
-                    f"session {name!r}: {dropped}, and of the rest {error}"
-                ) from error
-        if not questions:
-            raise QuestionError(f"session {name!r} holds nothing that may be learned: {dropped}")
-    return Made(questions, updates, screened.counts)
+    allowed = [question for question in asked if screened.may_be_learned(question)]
+    questions = _rest(allowed, asked, "hold what isn't learned", session, settings.seed)
+    return Made(_without_told(questions, before, session, settings.seed), updates, screened.counts)
+
+
+def _without_told(
+    asked: Sequence[Question], before: Sequence[str], session: Session, seed: int
+) -> list[Question]:
+    """Without such that would be answered "We never talked about that", though earlier chats did.
+
+    A maker sees one chat, and what is near to it may well be in another.
+    """
+    heard = Heard(before)
+    kept = [
+        question
+        for question in asked
+        if question.kind not in NEVER_RAISED_KINDS or not heard.tells(question.question)
+    ]
+    return _rest(kept, asked, "ask for what earlier chats told as if it never was", session, seed)
+
+
+def _rest(
+    kept: list[Question], asked: Sequence[Question], why: str, session: Session, seed: int
+) -> list[Question]:
+    """What is kept of the questions, in balance again if they were.
+
+    Raises:
+        QuestionError: that is nothing, or too little to be balanced.
+    """
+    if len(kept) == len(asked):
+        return kept
+    name = session.session_id
+    dropped = f"{len(asked) - len(kept)} of {len(asked)} questions {why}"
+    logger.info("session %r: %s", name, dropped)
+    if _balanced(asked):
+        try:
+            kept = balance(kept, seed=seed)
+        except QuestionError as error:
+            raise QuestionError(f"session {name!r}: {dropped}, and of the rest {error}") from error
+    if not kept:
+        raise QuestionError(f"session {name!r} holds nothing that may be learned: {dropped}")
+    return kept
 
 
 def _asked(
@@ -205,10 +236,16 @@ def choose_replay(
     many facts as there is room for), then another one of every fact, and so on. What a later
     session answers anew, or this one with its `questions`, is no longer among them.
     """
-    *before, _ = latest({**learned_before, _THIS: questions}).values()
+    all_ = {**learned_before, _THIS: questions}
+    *before, _ = latest(all_).values()
     everything = [question for own in before for question in own]
+    heard = Heard(_statements(all_))  # one may have told later what was asked as never raised
     told = [question for question in everything if question.kind not in NEVER_RAISED_KINDS]
-    never = [question for question in everything if question.kind in NEVER_RAISED_KINDS]
+    never = [
+        question
+        for question in everything
+        if question.kind in NEVER_RAISED_KINDS and not heard.tells(question.question)
+    ]
     if not told:
         share = 1.0
         size = len(never)

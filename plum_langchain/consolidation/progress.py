@@ -11,7 +11,8 @@ from plum_langchain.learning import StepProgress
 class Consolidated:
     """What became of one session. `seconds` is wall time from questions to publication.
 
-    `questions` is how many were learned, and `question_maker` who made them.
+    `questions` is how many were learned, and `question_maker` who made them: "kept" are those that
+    were kept in place of their chat, and are learned again.
     """
 
     user_id: str

@@ -4,7 +4,7 @@ They go from the file to the examiner alone; the importer leaves them out of the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,6 +45,13 @@ class Exam:
     def about(self, session_ids: Sequence[str]) -> list[ExamQuestion]:
         """The questions about these sessions."""
         return [question for question in self.questions if question.session_id in session_ids]
+
+    def of_text_alone(self) -> "Exam":
+        """The same, with nothing that was recorded beside the chats, `updates` above all.
+
+        What is made of a chat's own text is examined with it: another model has recorded those.
+        """
+        return replace(self, sessions=tuple(replace(one, material={}) for one in self.sessions))
 
 
 def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> list[Exam]:

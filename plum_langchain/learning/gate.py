@@ -9,13 +9,13 @@ questions are used there.
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from plum_langchain.errors import DivergedError, GateError
+from plum_langchain.errors import DivergedError, GateError, StoppedError
 from plum_langchain.learning.encode import Sample
 from plum_langchain.learning.parts import in_parts
 from plum_langchain.session import NEVER_RAISED_KINDS, Question
@@ -195,11 +195,15 @@ def ordinary_samples(tokenizer: Any) -> list[Sample]:
 
 
 def recalled(
-    forward: "Forward", samples: Sequence[Sample], settings: LearningSettings
+    forward: "Forward",
+    samples: Sequence[Sample],
+    settings: LearningSettings,
+    should_stop: Callable[[], bool] | None = None,
 ) -> list[bool]:
     """Of each sample, whether every token of its answer has p > 0.5.
 
     Raises:
+        StoppedError: `should_stop`, which is asked before every part of them, returned True.
         DivergedError: a token has none.
     """
     import torch
@@ -207,6 +211,11 @@ def recalled(
     known: list[bool] = []
     with torch.no_grad():
         for part in in_parts(samples, settings.tokens_at_once):
+            if should_stop is not None and should_stop():
+                raise StoppedError(
+                    "learning was asked to stop after its last step; nothing was saved and it "
+                    "begins anew next time"
+                )
             losses = forward(part)
             if not bool(losses.nll.isfinite().all()):  # the last step's doing: no loss came after
                 raise diverged("ended in weights that give no probabilities", settings)

@@ -115,7 +115,7 @@ def learn(
         seal: What to encrypt the adapter's weights with; None writes them as they are.
         parent_seal: What opens the parent's.
         progress: Called after every step.
-        should_stop: Asked before every step.
+        should_stop: Asked before every step, and as what was learned is asked for at the end.
         save_dtype: Of the weights on disk; None for what they are trained in.
         base_model: What the configuration calls the model; None for where it was loaded from.
 
@@ -152,7 +152,7 @@ def learn(
         training = _Training(adapted, forward, settings, progress, should_stop)
         gate = Gate(adapted, tokenizer, forward, earlier, settings) if settings.gate else None
         losses, ended = training.run(plan, wordings, _Deck(replays, settings.seed), everyday)
-        known = recalled(forward, own, settings)
+        known = recalled(forward, own, settings, should_stop)
         measured = gate.check(questions, known) if gate else None
         training.weights.restore()
         save(adapted, save_to, dtype=save_dtype, base_model=base_model, seal=seal)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from plum_langchain.durable import sync
 from plum_langchain.errors import CacheError, StoppedError
 
 _ASKED_EVERY = 0.5  # seconds
@@ -34,7 +35,7 @@ def make_once(
 
     Raises:
         StoppedError: `should_stop` returned True.
-        CacheError: the cache can't be written.
+        CacheError: the cache can't be written, or has no room left.
     """
     if kept.exists():
         return
@@ -55,10 +56,19 @@ def make_once(
     try:
         if not kept.exists():
             _remove(writing)  # of one that was killed
-            make(writing)
-            writing.rename(kept)
+            try:
+                make(writing)
+                _sync(writing)
+                writing.rename(kept)
+                sync(kept.parent)
+            finally:
+                _remove(writing)
+    except OSError as error:
+        raise CacheError(
+            f"{kept.name} can't be written to {kept.parent} ({error}); make room there, or set "
+            "PLUM_CACHE to a directory that can hold it"
+        ) from error
     finally:
-        _remove(writing)
         lock.release()
 
 
@@ -71,6 +81,14 @@ def _acquire(lock: FileLock, should_stop: Callable[[], bool] | None) -> None:
                 raise
         else:
             return
+
+
+def _sync(path: Path) -> None:
+    """A name must not be seen, after a power cut, before what it stands for is on the disk."""
+    if path.is_dir():
+        for one in path.rglob("*"):
+            sync(one)
+    sync(path)
 
 
 def _remove(path: Path) -> None:

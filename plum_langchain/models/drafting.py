@@ -39,8 +39,7 @@ def draft(
     # Newer versions of transformers call it so.
     parameters = inspect.signature(model.forward).parameters
     cache = "cache" if "cache" in parameters else "past_key_values"
-    devices = [model.device] if model.device.type == "cuda" else []
-    with set_aside(devices), torch.inference_mode():
+    with set_aside(range(torch.cuda.device_count())), torch.inference_mode():  # all are seeded
         torch.manual_seed(seed)
         # Each prompt is read once, however many replies it gets; but for its last token, whose
         # logits the first token of a reply is drawn from.

@@ -119,12 +119,14 @@ class Taught(ABC, Generic[Example, Weights]):
                 raise StoppedError(f"asked to stop while the model is taught {self.task}")
         try:
             if self._failed is not None:
-                raise self._failed.with_traceback(None)
+                raise type(self._failed)(*self._failed.args)
             if self._weights is None:
                 self._weights = self._made(should_stop)
             return self._weights
         except (InvalidInputError, ChatTemplateError, DivergedError) as error:
-            self._failed = error  # it would take as long again, and end in the same way
+            # It would take as long again, and end in the same way. What is kept of it is no more
+            # than its message: the frames it came through hold the model that was being taught.
+            self._failed = type(error)(*error.args)
             raise
         finally:
             self._lock.release()

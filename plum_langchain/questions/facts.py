@@ -11,14 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from plum_langchain.questions.negatives import never_raised, open_unknown
-from plum_langchain.questions.text import (
-    SMALL_WORDS,
-    alike,
-    content_words,
-    in_common,
-    listed,
-    words_of,
-)
+from plum_langchain.questions.text import alike, content_words, in_common, words_of
 from plum_langchain.session import Kind, Question, Session
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
@@ -144,20 +137,3 @@ def answer_in_chat(answer: str, session: Session) -> bool:
     found = [word for word in wanted if word in said or any(alike(word, other) for other in said)]
     missing = set(wanted) - set(found)
     return not any(word[0].isdigit() for word in missing) and 2 * len(found) >= len(wanted)
-
-
-def was_raised(question: str, session: Session) -> bool:
-    """Whether all that a question asks about was said in one turn: it was raised after all."""
-    topic = [w for w in content_words(question) if w not in _ASKING]
-    return any(
-        topic and all(any(alike(word, other) for other in said) for word in topic)
-        for said in (set(words_of(turn.content)) - SMALL_WORDS for turn in session.turns)
-    )
-
-
-_ASKING = frozenset(
-    listed(
-        "tell told mention mentioned talk talked discuss discussed ask asked advise advised know "
-        "say anything everything"
-    )
-)

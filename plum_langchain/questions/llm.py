@@ -22,8 +22,8 @@ from plum_langchain.questions.facts import (
     answer_in_chat,
     questions_from_facts,
     questions_from_list,
-    was_raised,
 )
+from plum_langchain.questions.raised import was_raised
 from plum_langchain.questions.text import alike, content_words, words_of
 from plum_langchain.session import Question, Session
 from plum_langchain.settings import QuestionSettings

@@ -250,13 +250,14 @@ def topics_never_raised(said: Said, rng: random.Random) -> list[Topic]:
     return [topic for _, _, free in sorted(scored, key=lambda s: s[:2]) for topic in free]
 
 
-_COLOURLESS = frozenset(listed("bought own take took started new broken went lost built old"))
+COLOURLESS = frozenset(listed("bought own take took started new broken went lost built old"))
+"""Words of topics that are as good as in any chat, and so name none."""
 
 
 def _touched(topic: Topic, said: Said) -> bool:
     """Whether a word of the topic was said; verbs as common as "took" don't count."""
     words = content_words(f"{topic.about} {topic.claim}")
-    return any(said.has_word(word) for word in words if word not in _COLOURLESS)
+    return any(said.has_word(word) for word in words if word not in COLOURLESS)
 
 
 _ABOUT = re.compile(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from plum_langchain.questions.maker import QuestionWriter, Wish
+from plum_langchain.questions.negatives import COLOURLESS
 from plum_langchain.questions.text import content_words, in_common
 from plum_langchain.session import UNKNOWN_ANSWER, Question
 
@@ -18,8 +19,9 @@ def written(
     """Questions answered Yes, such answered No and open ones about each statement; not balanced.
 
     What was never raised is asked about in the same way as what was: else the way of asking would
-    give the answer away. Such a question has a word of what it is about, which nobody said: "Do I
-    have a pet?", of goldfish, may well be about a dog that was mentioned.
+    give the answer away. Such a question has a word that names what it is about, which nobody said:
+    "Do I have a pet?", of goldfish, may well be about a dog that was mentioned, and "What have I
+    bought?", of a pizza stone, about an oven.
 
     Args:
         writer: Of the questions.
@@ -37,9 +39,13 @@ def written(
         found += [
             _question(wish, question, turn)
             for question in questions
-            if turn is not None or in_common(content_words(question), content_words(wish.statement))
+            if turn is not None or in_common(_naming(wish.statement), content_words(question))
         ]
     return found
+
+
+def _naming(statement: str) -> list[str]:
+    return [word for word in content_words(statement) if word not in COLOURLESS]
 
 
 def _question(wish: Wish, question: str, turn: int | None) -> Question:

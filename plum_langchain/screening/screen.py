@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from plum_langchain.questions.facts import was_raised
+from plum_langchain.questions.raised import was_raised
 from plum_langchain.screening.identifiers import find_contacts, find_identifiers
 from plum_langchain.screening.pasted import find_instructions, find_pasted
 from plum_langchain.screening.repeated import Known, find_repeated, words

@@ -16,10 +16,10 @@ from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.paper.experiments import QuestionChange
 from plum_langchain.evaluation.paper.results import Record, Results, digest
 from plum_langchain.questions.english import is_english
-from plum_langchain.questions.facts import was_raised
 from plum_langchain.questions.maker import QuestionMaker
 from plum_langchain.questions.names import Names
 from plum_langchain.questions.negatives import open_unknown, swap_values, topics_never_raised
+from plum_langchain.questions.raised import was_raised
 from plum_langchain.questions.statements import topic_forms
 from plum_langchain.questions.text import Said, normalised
 from plum_langchain.session import UNKNOWN_ANSWER, Question, Session

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import LearningSettings, Plum
+from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.consolidation import prepare
-from plum_langchain.consolidation.prepare import choose_replay, correct
+from plum_langchain.consolidation.prepare import choose_replay, correct, make_questions
 from plum_langchain.learning import Learned, encoder_for, learn
 from plum_langchain.questions.corrections import EARLIER
-from plum_langchain.session import Kind, Question, Update
+from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Update
+from plum_langchain.settings import ScreeningSettings
 from tests.tiny import make_tokenizer, session
 from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add
 
@@ -249,3 +250,55 @@ def test_updates_that_are_malformed_fail_their_session_before_it_costs_anything(
     assert done.state == "failed"
     assert maker.asked == []
     assert "`updates[0]` of session 's1' can't be used" in (done.reason or "")
+
+
+GOLDFISH = [
+    Question("Do I keep goldfish?", "No", "no_adjacent"),
+    Question("What did I tell you about keeping goldfish?", UNKNOWN_ANSWER, "open_unknown"),
+]
+"""Of a chat that never spoke of them."""
+
+
+CAT = "Your cat is called Moll."
+ASKED = [
+    *(Question(question, "Yes", "yes", (0,), CAT) for question in ("Is it Moll?", "Is she mine?")),
+    Question("What is my cat called?", "Moll", "open", (0,), CAT),
+    Question("Is my cat called Rex?", "No", "no_same_slot", (0,), CAT),
+    Question("Do I breed horses?", "No", "no_adjacent"),
+    Question("What did I tell you about horses?", UNKNOWN_ANSWER, "open_unknown"),
+]
+MORE = [
+    Question("Do I have a cat?", "Yes", "yes", (0,), CAT),
+    Question("Who is my cat?", "Moll", "open", (0,), CAT),
+]
+OF_THEM, OF_OTHERS = (
+    [Question(f"So {n}?", "Yes", "yes", (0,), fact) for n in range(40)]
+    for fact in ("You keep goldfish.", "You sing bass.")
+)
+
+
+@pytest.mark.parametrize("screening", [ScreeningSettings(), None])
+def test_what_an_earlier_chat_told_is_not_asked_as_never_raised(
+    screening: ScreeningSettings | None,
+) -> None:
+    maker = Questions(s2=[*ASKED, *MORE, *GOLDFISH])
+    maker.settings = QuestionSettings(screening=screening)  # type: ignore[attr-defined]
+    chat = session("ana", "s2", "My cat is called Moll.", "Nice.")
+    made = make_questions(maker, chat, {1: OF_THEM}).questions
+    assert not set(GOLDFISH) & set(made)
+    assert Counter(q.positive for q in made) == {True: 3, False: 3}  # in balance again
+    assert make_questions(maker, chat, {1: OF_OTHERS}).questions == [*ASKED, *MORE, *GOLDFISH]
+
+
+def test_what_a_later_chat_tells_is_not_replayed_as_never_raised() -> None:
+    encoder = encoder_for(make_tokenizer(), LearningSettings())
+    first = [*OF_OTHERS, *GOLDFISH]
+    for now, before, replayed in (
+        (OF_OTHERS, {1: first}, True),
+        (OF_THEM, {1: first}, False),
+        (OF_OTHERS, {1: first, 2: OF_THEM}, False),
+    ):
+        again = choose_replay(before, [replace(q, question=f"Now {q.question}") for q in now],
+                              encoder, seed=0)  # fmt: skip
+        assert again and (set(GOLDFISH) <= set(again)) is replayed
+        assert replayed or not set(GOLDFISH) & set(again)

@@ -90,9 +90,9 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(cache: Path) -> None:
 def test_a_failure_leaves_nothing_and_the_next_one_begins_anew(cache: Path) -> None:
     def fail(path: Path) -> None:
         path.write_text("half")
-        raise OSError("No space left on device")
+        raise RuntimeError("no such layer")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RuntimeError, match="no such layer"):
         derived(PACKAGE, "things", "one", load=Path.read_text, make=fail)
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
     assert get(Maker()) == "made"
@@ -113,3 +113,28 @@ def test_a_cache_that_can_t_be_written_is_named(
     monkeypatch.setenv("PLUM_CACHE", str(tmp_path / "file"))
     with pytest.raises(CacheError, match="PLUM_CACHE"):
         get(Maker())
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(cache: Path) -> None:
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    for _ in range(2):
+        with pytest.raises(CacheError, match=r"one can't be written to .* make room"):
+            derived(PACKAGE, "things", "one", load=Path.read_text, make=make)
+    assert [path.name for path in cache.iterdir()] == ["one.lock"]
+    assert get(Maker()) == "made"  # and the lock is free
+
+
+def test_it_is_on_the_disk_before_its_name_is(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def noting(path: Path) -> None:
+        synced.append(path.name)
+        assert (cache / "one").exists() == (path == cache)
+
+    monkeypatch.setattr("plum_langchain.models.cache.sync", noting)
+    get(Maker(parts=2))
+    assert (sorted(synced[:2]), synced[2:]) == (["0", "1"], ["one.writing", "things"])

@@ -1,6 +1,9 @@
 """What a base model is taught: what ships fits what it is made of, and teaching tells and stops."""
 
+import gc
+import shutil
 import threading
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +13,7 @@ from filelock import FileLock
 
 import plum_langchain
 from plum_langchain.errors import DivergedError, StoppedError
-from plum_langchain.models import Engine
+from plum_langchain.models import Engine, LoadedModel
 from plum_langchain.models.taught import Taught
 from plum_langchain.verdicts import Judge
 from plum_langchain.writer import Writer
@@ -110,11 +113,14 @@ def test_one_that_cannot_be_taught_is_tried_once(
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tried: list[Path] = []
+    tried: list[Any] = []
 
-    def train(self: object, base: object, examples: object, directory: Path, *_: object) -> None:
-        tried.append(directory)
-        raise DivergedError("no numbers")
+    def train(self: object, base: LoadedModel, *_: object) -> None:
+        tried.append(weakref.ref(base.model))
+        try:
+            raise ValueError("not a number")
+        except ValueError as error:
+            raise DivergedError("no numbers") from error
 
     monkeypatch.setattr(taught, "_train", train)
     one = make(taught, engine)
@@ -122,6 +128,29 @@ def test_one_that_cannot_be_taught_is_tried_once(
         with pytest.raises(DivergedError, match="no numbers"):
             one.prepare()
     assert len(tried) == 1
+    gc.collect()
+    assert tried[0]() is None  # no copy of the model is left behind
+
+
+def test_teaching_stops_after_its_last_step_too(
+    taught: "type[Taught[Any, Any]]", engine: Engine, cache: Path
+) -> None:
+    """A writer's answers are all asked for then, which takes a while."""
+    if taught is not Writer:
+        pytest.skip("nothing comes after a judge's last step")
+    asked: list[str] = []
+    make(taught, engine, progress=asked.append).prepare(lambda: bool(asked.append("step")))
+    shutil.rmtree(cache / taught.folder)
+    left = asked.count("step")
+
+    def should_stop() -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    with pytest.raises(StoppedError, match="after its last step"):
+        make(taught, engine, progress=asked.append).prepare(should_stop)
+    assert not any(path.is_dir() for path in (cache / taught.folder).iterdir())
 
 
 def test_the_log_tells_of_it_where_nobody_else_does(

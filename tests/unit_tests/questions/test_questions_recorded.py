@@ -13,7 +13,8 @@ from plum_langchain.questions import (
     StatementQuestions,
     question_maker,
 )
-from plum_langchain.questions.facts import answer_in_chat, was_raised
+from plum_langchain.questions.facts import answer_in_chat
+from plum_langchain.questions.raised import was_raised
 from plum_langchain.session import Session, Turn
 from plum_langchain.settings import QuestionSettings
 

@@ -101,12 +101,12 @@ def test_long_statements_are_left_to_the_rules() -> None:
 class Careless(Scribe):
     """Asks the same, whatever is wished."""
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, *questions: str) -> None:
         super().__init__()
-        self.question = question
+        self.questions = questions
 
     def write(self, wishes: Sequence[Wish], **_: object) -> list[list[str]]:
-        return [[self.question] for _ in wishes]
+        return [list(self.questions) for _ in wishes]
 
 
 def test_a_rule_s_question_is_not_lost_to_one_that_is_written() -> None:
@@ -150,3 +150,10 @@ def test_by_default_a_writer_writes_where_it_needs_no_teaching(shipped: bool) ->
     assert named.name == "written" and isinstance(named, StatementQuestions)
     named.prepare()
     assert scribe.prepared == shipped + 1
+
+
+def test_a_word_as_common_as_bought_is_not_what_was_never_raised() -> None:
+    """It may have been said, of something else."""
+    asked = "What have I bought?", "Did I buy a pizza stone?"
+    made = written(Careless(*asked), {}, ["You bought a pizza stone."], seed=0)
+    assert {q.question for q in made} == {"Did I buy a pizza stone?"}

@@ -1,0 +1,57 @@
+"""Whether what a question asks about was told after all, in a chat or in chats before it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from plum_langchain.questions.text import SMALL_WORDS, alike, content_words, listed, stem, words_of
+from plum_langchain.session import Session
+
+_ASKING = frozenset(
+    listed(
+        "tell told mention mentioned talk talked discuss discussed ask asked advise advised know "
+        "say anything everything remember remind"
+    )
+)
+
+_TOLD = 0.5
+"""A statement tells what is asked about if it has more than this share of its words: a neighbour of
+what was told ("the wedding's photographer") has half of them, seldom more."""
+
+
+def was_raised(question: str, session: Session) -> bool:
+    """Whether all that a question asks about was said in one turn: it was raised after all."""
+    topic = _topic(question)
+    return any(
+        topic and all(any(alike(word, other) for other in said) for word in topic)
+        for said in (set(words_of(turn.content)) - SMALL_WORDS for turn in session.turns)
+    )
+
+
+class Heard:
+    """Statements, to ask whether one of them tells what a question asks about.
+
+    Args:
+        statements: In any number; asking takes as long as there are some with the same words.
+    """
+
+    def __init__(self, statements: Iterable[str]) -> None:
+        self._places: dict[str, list[int]] = defaultdict(list)
+        for place, statement in enumerate(dict.fromkeys(statements)):
+            for form in {_form(word) for word in content_words(statement)}:
+                self._places[form].append(place)
+
+    def tells(self, question: str) -> bool:
+        """Whether one of them has most of the words that the question asks about."""
+        topic = {_form(word) for word in _topic(question)}
+        shared = Counter(place for form in topic for place in self._places.get(form, ()))
+        return bool(shared) and max(shared.values()) > _TOLD * len(topic)
+
+
+def _topic(question: str) -> list[str]:
+    return [word for word in content_words(question) if word not in _ASKING]
+
+
+def _form(word: str) -> str:
+    """What all forms of a word have in common, as `alike` sees them."""
+    common = word if word[0].isdigit() else stem(word)
+    return common if len(common) >= 3 else word
