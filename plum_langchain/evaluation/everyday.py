@@ -115,8 +115,13 @@ def measure_everyday(
 
 
 def neutral_loss(plum: Plum, user_id: str, memory: Literal["none", "parametric"]) -> float:
-    """Of the neutral texts, in nats per token; see `everyday_ability` for the arguments."""
-    return _mean_loss(_loss_of(plum, user_id, memory))
+    """Of the neutral texts, in nats per token, read by the adapter itself, if there is one.
+
+    In a chat the base model may be the one to reply to them (`Plum.is_for_memory`); what training
+    did to an adapter shows only in itself. Arguments as for `everyday_ability`.
+    """
+    adapter = plum.memory_named(memory).recall(user_id, "").adapter
+    return _mean_loss(lambda text: plum.engine.loss(text, adapter))
 
 
 def _loss_of(

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from plum_langchain.evaluation import everyday_ability
-from plum_langchain.evaluation.everyday import Prompt, everyday_prompts, judge_reply, neutral_texts
+from plum_langchain.evaluation.everyday import (
+    Prompt,
+    everyday_prompts,
+    judge_reply,
+    neutral_loss,
+    neutral_texts,
+)
 from tests.tiny import session
 
 CAPITAL = Prompt("What is the capital of France?", (r"\bParis\b",))
@@ -65,3 +71,14 @@ def test_it_is_measured_as_the_chat_model_replies(
     texts = neutral_texts()
     per_token = [plum.engine.loss(text, None) for text in texts]
     assert base.loss == pytest.approx(sum(a for a, _ in per_token) / sum(b for _, b in per_token))
+
+
+def test_what_training_did_to_an_adapter_shows_in_what_it_reads_itself(
+    open_plum: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plum = open_plum()
+    plum.add_session(session("ana", "monday"))
+    plum.consolidate("ana")
+    monkeypatch.setattr(plum, "is_for_memory", lambda messages: False)  # nor would it reply to any
+    base, adapted = (neutral_loss(plum, "ana", memory) for memory in ("none", "parametric"))
+    assert abs(adapted - base) > 1e-4
