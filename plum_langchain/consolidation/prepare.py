@@ -37,7 +37,8 @@ class Made:
 
     Attributes:
         questions: The maker's, without those that would bring back what was left out.
-        updates: What came with the session of facts that it changes; likewise.
+        updates: What came with the session of facts that it changes, likewise, and what the maker
+            found that it changes.
         left_out: How many sentences the maker wasn't shown, by why (`plum_langchain.screening`).
     """
 
@@ -76,7 +77,8 @@ def make_questions(
     before = _statements(learned_before or {})
     if settings.screening is None:
         asked = _asked(maker, session, should_stop)
-        return Made(_without_told(asked, before, session, settings.seed), updates)
+        questions = _without_told(asked, before, session, settings.seed)
+        return Made(questions, updates + _changes(maker, questions, learned_before, should_stop))
     screened = screen(session, settings.screening, before)
     name, left_out = session.session_id, told(screened.counts)
     if screened.left_out:
@@ -92,7 +94,23 @@ def make_questions(
     updates = [update for update in updates if screened.may_be_told(update.old, update.new)]
     allowed = [question for question in asked if screened.may_be_learned(question)]
     questions = _rest(allowed, asked, "hold what isn't learned", session, settings.seed)
-    return Made(_without_told(questions, before, session, settings.seed), updates, screened.counts)
+    questions = _without_told(questions, before, session, settings.seed)
+    updates += _changes(maker, questions, learned_before, should_stop)
+    return Made(questions, updates, screened.counts)
+
+
+def _changes(
+    maker: QuestionMaker,
+    questions: Sequence[Question],
+    learned_before: Mapping[int, Sequence[Question]] | None,
+    should_stop: Callable[[], bool] | None,
+) -> list[Update]:
+    """What the maker finds that a session changes of what is so until then."""
+    if not isinstance(maker, StoppableMaker) or not learned_before:
+        return []
+    told = (q.statement for own in latest(learned_before).values() for q in own if q.statement)
+    before = dict.fromkeys(statement.partition(EARLIER)[0] for statement in told)
+    return maker.changes(questions, list(before), should_stop=should_stop)
 
 
 def _without_told(

@@ -28,23 +28,34 @@ def was_raised(question: str, session: Session) -> bool:
 
 
 class Heard:
-    """Statements, to ask whether one of them tells what a question asks about.
+    """Statements, to ask which of them tell what a question asks about.
 
     Args:
         statements: In any number; asking takes as long as there are some with the same words.
     """
 
     def __init__(self, statements: Iterable[str]) -> None:
+        self._statements = list(dict.fromkeys(statements))
         self._places: dict[str, list[int]] = defaultdict(list)
-        for place, statement in enumerate(dict.fromkeys(statements)):
+        for place, statement in enumerate(self._statements):
             for form in {_form(word) for word in content_words(statement)}:
                 self._places[form].append(place)
 
     def tells(self, question: str) -> bool:
         """Whether one of them has most of the words that the question asks about."""
         topic = {_form(word) for word in _topic(question)}
-        shared = Counter(place for form in topic for place in self._places.get(form, ()))
+        shared = self._shared(topic)
         return bool(shared) and max(shared.values()) > _TOLD * len(topic)
+
+    def nearest(self, question: str, number: int) -> list[str]:
+        """At most so many that have words of what is asked, most of them first, then the latest."""
+        shared = self._shared({_form(word) for word in _topic(question)})
+        best = sorted(shared, key=lambda place: (-shared[place], -place))[:number]
+        return [self._statements[place] for place in best]
+
+    def _shared(self, topic: set[str]) -> Counter[int]:
+        """By place, how many of these words a statement has."""
+        return Counter(place for form in topic for place in self._places.get(form, ()))
 
 
 def _topic(question: str) -> list[str]:
