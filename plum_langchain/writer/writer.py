@@ -21,8 +21,7 @@ _SAMPLING = Sampling(max_new_tokens=28, temperature=0.8, top_p=0.95)
 """Warm enough for different words. Questions are of some ten tokens; what is cut off is none."""
 
 _SURELY = 0.9
-"""What is denied must be: a fact that is taken for one that changed is answered No from then on.
-Measured: docs/experiments.md, "Changes that nobody recorded"."""
+"""What is denied must be: a fact that is taken for one that changed is answered No from then on."""
 
 
 class Writer(Taught[Written, "LoraWeights"]):

@@ -56,10 +56,54 @@ def test_what_is_told_again_is_not_read_and_nothing_changes_then() -> None:
 
 
 def test_a_question_is_put_beside_few_statements_however_many_there_are() -> None:
-    many = [f"Your bakery sells {number} loaves." for number in range(100)]
+    many = [f"Your bakery is closed on Mondays of week {number}." for number in range(100)]
     reader = Reader()
-    noticed_changes(reader, ASKED[:1], [*many, CLOSED])
-    assert len(reader.read) == 4 and reader.read[0][0] == CLOSED
+    noticed_changes(reader, ASKED[:1], many)
+    assert len(reader.read) == 4 and reader.read[0][0] == many[-1]
+
+
+def read_beside(new: str, question: str, old: str) -> bool:
+    """Whether the two are read together, which may take the old one for changed."""
+    reader = Reader()
+    noticed_changes(reader, [Question(question, "Yes", "yes", (0,), new)], [old])
+    return reader.read == [(old, question)]
+
+
+@pytest.mark.parametrize(
+    ("new", "question", "old"),
+    [
+        (NOW, "Is my bakery closed on Wednesdays?", CLOSED),
+        (NOW, "Are we closed on Wednesday?", "You're closed Mondays."),
+        ("The rent went up from 620 to 680.", "Is my rent 680?", "Your rent is 620 euros."),
+        ("The launch is on 14 June instead.", "Is the launch on 14 June?", "The launch is 17 May."),
+        ("Ms Lind is your landlord now.", "Is Ms Lind my landlord?", "Mr Okafor is your landlord."),
+        ("You paint it green after all.", "Do I paint it green?", "You paint it yellow."),
+    ],
+)
+def test_one_value_in_place_of_another_may_be_a_change(new: str, question: str, old: str) -> None:
+    assert read_beside(new, question, old)
+
+
+@pytest.mark.parametrize(
+    ("new", "question", "old"),
+    [
+        # Nothing in the new sentence says that anything has changed.
+        ("You visited Porto.", "Did I visit Porto?", "You visited Lisbon."),
+        ("You know Nuno.", "Do I know Nuno?", "You know Leonor."),
+        # Of somebody or something else.
+        ("You have a dog called Rex now.", "Is my dog called Rex?", "You have a cat called Moll."),
+        ("Ida lives in Oslo now.", "Does my sister live in Oslo?", "Your brother lives in Rome."),
+        ("The van is from 2009 now.", "Is the van from 2009?", "Your oven is from 2012."),
+        # Two kinds of values are others, so it is another thing of its kind.
+        ("The bus to Rome is at 9 now.", "Is the bus to Rome at 9?", "The bus to Oslo is at 7."),
+        ("Nuno comes on Monday now.", "Does Nuno come on Monday?", "Leonor comes on Sunday."),
+        # The same value, or none.
+        (NOW, "Are we closed on Wednesdays?", "You are closed on Wednesdays and Sundays."),
+        ("The oven is mended now.", "Is the oven mended?", "The oven is twelve years old."),
+    ],
+)  # fmt: skip
+def test_another_thing_of_its_kind_is_no_change(new: str, question: str, old: str) -> None:
+    assert not read_beside(new, question, old)
 
 
 def test_the_nearest_come_first_and_of_them_the_latest() -> None:
