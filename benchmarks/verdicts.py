@@ -10,7 +10,7 @@ is taken to be about its own fact, and about another of the same person. Then th
 beside the sentence of the chat that says the fact, as it is told back. Then facts that changed
 (`changes.jsonl`, sixty of two made-up people; no judge was taught with them), told as an adapter
 is taught to tell them: by kind of question, the judge's verdict on all of it, and the verdict that
-sets what is true now against what was (`verdicts/recited.py`); and how many of them are noticed.
+sets what is true now against what was (`verdicts/recited.py`).
 """
 
 import argparse
@@ -18,7 +18,6 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from common import CHATS
 
@@ -28,13 +27,10 @@ from plum_langchain.evaluation import machine
 from plum_langchain.importers import read_sessions
 from plum_langchain.models import Engine, resolve_model
 from plum_langchain.questions import StatementQuestions
-from plum_langchain.questions.changes import noticed_changes
 from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.questions.text import content_words
-from plum_langchain.session import Question
 from plum_langchain.verdicts import Judge, verdict
 from plum_langchain.verdicts.pairs import Pair, mistaken, pairs_of, shipped_pairs
-from plum_langchain.writer import Writer
 
 KINDS_OF_CHANGE = {
     "true": "what is true now: Yes",
@@ -64,7 +60,6 @@ def main() -> None:
     _fitting(Judge(engine), ("chidi", "dara"))
     _told_back(Judge(engine), ("chidi", "dara"))
     _changes(Judge(engine))
-    _noticed(Writer(engine, Judge(engine)))
 
 
 def recorded_pairs(*people: str) -> list[Pair]:
@@ -137,28 +132,10 @@ def _said(person: str) -> list[Pair]:
     return found
 
 
-def _noticed(writer: Writer) -> None:
-    """How many changes are noticed among all that the same person told, and how many others."""
-    changes = _made_up_changes()
-    right = wrong = 0
-    for change in changes:
-        now = change["now"]
-        asked = [Question(text, "Yes", "yes", (0,), now) for text in change["true"]]
-        before = [other["old"] for other in changes if other["of"] == change["of"]]
-        found = {update.old for update in noticed_changes(writer, asked, before)}
-        right += change["old"] in found
-        wrong += len(found - {change["old"]})
-    print(f"\n{right} of {len(changes)} changes are noticed, and {wrong} that are none")
-
-
-def _made_up_changes() -> list[dict[str, Any]]:
-    text = (Path(__file__).parent / "changes.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
 def _changes(judge: Judge) -> None:
+    text = (Path(__file__).parent / "changes.jsonl").read_text("utf-8")
     found: dict[str, list[tuple[bool, bool]]] = {}
-    for change in _made_up_changes():
+    for change in map(json.loads, text.splitlines()):
         told = f"{change['now']}{EARLIER}{change['old']}"
         for kind in KINDS_OF_CHANGE:
             for question in change[kind]:

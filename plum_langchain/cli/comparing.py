@@ -119,6 +119,9 @@ def compare(
 ) -> None:
     """Learn chats, then ask every memory questions it has never seen, and measure.
 
+    What was recorded with the chats (facts, questions, `updates`) is learned with
+    `--questions recorded` alone.
+
     Works in a home of its own that is deleted afterwards, so that nobody's memory is touched;
     with `--home` before the command in that one, which must not know these people yet.
 

@@ -37,8 +37,7 @@ class Made:
 
     Attributes:
         questions: The maker's, without those that would bring back what was left out.
-        updates: What came with the session of facts that it changes, likewise, and what the maker
-            found that it changes.
+        updates: What came with the session of facts that it changes; likewise.
         left_out: How many sentences the maker wasn't shown, by why (`plum_langchain.screening`).
     """
 
@@ -77,8 +76,7 @@ def make_questions(
     before = _statements(learned_before or {})
     if settings.screening is None:
         asked = _asked(maker, session, should_stop)
-        questions = _without_told(asked, before, session, settings.seed)
-        return Made(questions, updates + _changes(maker, questions, learned_before, should_stop))
+        return Made(_without_told(asked, before, session, settings.seed), updates)
     screened = screen(session, settings.screening, before)
     name, left_out = session.session_id, told(screened.counts)
     if screened.left_out:
@@ -94,38 +92,25 @@ def make_questions(
     updates = [update for update in updates if screened.may_be_told(update.old, update.new)]
     allowed = [question for question in asked if screened.may_be_learned(question)]
     questions = _rest(allowed, asked, "hold what isn't learned", session, settings.seed)
-    questions = _without_told(questions, before, session, settings.seed)
-    updates += _changes(maker, questions, learned_before, should_stop)
-    return Made(questions, updates, screened.counts)
-
-
-def _changes(
-    maker: QuestionMaker,
-    questions: Sequence[Question],
-    learned_before: Mapping[int, Sequence[Question]] | None,
-    should_stop: Callable[[], bool] | None,
-) -> list[Update]:
-    """What the maker finds that a session changes of what is so until then."""
-    if not isinstance(maker, StoppableMaker) or not learned_before:
-        return []
-    told = (q.statement for own in latest(learned_before).values() for q in own if q.statement)
-    before = dict.fromkeys(statement.partition(EARLIER)[0] for statement in told)
-    return maker.changes(questions, list(before), should_stop=should_stop)
+    return Made(_without_told(questions, before, session, settings.seed), updates, screened.counts)
 
 
 def _without_told(
-    asked: Sequence[Question], before: Sequence[str], session: Session, seed: int
+    asked: list[Question], before: Sequence[str], session: Session, seed: int
 ) -> list[Question]:
-    """Without such that would be answered "We never talked about that", though earlier chats did.
+    """Without what would be answered "We never talked about that." although an earlier chat did.
 
-    A maker sees one chat, and what is near to it may well be in another.
+    A maker sees one chat, and what is near to it may well be in another. Where nothing of a kind
+    would be left to balance the rest with, all stay: better some wrong ones than no session.
     """
     heard = Heard(before)
     kept = [
         question
         for question in asked
-        if question.kind not in NEVER_RAISED_KINDS or not heard.tells(question.question)
+        if question.kind not in NEVER_RAISED_KINDS or not heard.telling(question.question)
     ]
+    if {q.kind for q in kept} != {q.kind for q in asked}:
+        return asked
     return _rest(kept, asked, "ask for what earlier chats told as if it never was", session, seed)
 
 
@@ -254,16 +239,10 @@ def choose_replay(
     many facts as there is room for), then another one of every fact, and so on. What a later
     session answers anew, or this one with its `questions`, is no longer among them.
     """
-    all_ = {**learned_before, _THIS: questions}
-    *before, _ = latest(all_).values()
+    *before, _ = latest({**learned_before, _THIS: questions}).values()
     everything = [question for own in before for question in own]
-    heard = Heard(_statements(all_))  # one may have told later what was asked as never raised
     told = [question for question in everything if question.kind not in NEVER_RAISED_KINDS]
-    never = [
-        question
-        for question in everything
-        if question.kind in NEVER_RAISED_KINDS and not heard.tells(question.question)
-    ]
+    never = [question for question in everything if question.kind in NEVER_RAISED_KINDS]
     if not told:
         share = 1.0
         size = len(never)
@@ -274,7 +253,28 @@ def choose_replay(
     of_never = min(len(never), round(share * size))
     of_told = min(len(told), size - of_never)
     chooser = Chooser(random.Random(seed))
-    return _short_enough(chooser.choose(told, of_told) + chooser.choose(never, of_never), encoder)
+    chosen = chooser.choose(told, of_told) + chooser.choose(never, of_never)
+    told_since = _told_since({**learned_before, _THIS: questions}, chosen)
+    return _short_enough([one for one in chosen if one not in told_since], encoder)
+
+
+def _told_since(
+    learned: Mapping[int, Sequence[Question]], questions: Iterable[Question]
+) -> set[Question]:
+    """Those asked as never raised, which a session after theirs told."""
+    last_told = {
+        statement: place
+        for place, own in enumerate(learned.values())
+        for statement in _statements({0: own})
+    }
+    asked_in = {question: place for place, own in enumerate(learned.values()) for question in own}
+    heard = Heard(last_told)
+    return {
+        question
+        for question in questions
+        if question.kind in NEVER_RAISED_KINDS
+        and any(last_told[one] > asked_in[question] for one in heard.telling(question.question))
+    }
 
 
 def _short_enough(questions: Iterable[Question], encoder: Encoder) -> list[Question]:

@@ -47,9 +47,9 @@ class Exam:
         return [question for question in self.questions if question.session_id in session_ids]
 
     def of_text_alone(self) -> "Exam":
-        """The same, with nothing that was recorded beside the chats, `updates` above all.
+        """The same without what was recorded beside the chats, `updates` above all.
 
-        What is made of a chat's own text is examined with it: another model has recorded those.
+        For questions that are made of a chat's own text: an LLM has recorded those.
         """
         return replace(self, sessions=tuple(replace(one, material={}) for one in self.sessions))
 

@@ -1,5 +1,6 @@
 """The user's cache: what is worked out once, whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from plum_langchain.durable import sync
 from plum_langchain.errors import CacheError, StoppedError
 
 _ASKED_EVERY = 0.5  # seconds
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Errors of writing; what is made may raise others of its own."""
 
 
 def cache_directory() -> Path:
@@ -30,7 +34,8 @@ def make_once(
 
     Args:
         kept: Where it is to be.
-        make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind.
+        make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind,
+            and is raised but for what the disk refuses.
         should_stop: Asked while another process makes it.
 
     Raises:
@@ -64,6 +69,8 @@ def make_once(
             finally:
                 _remove(writing)
     except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
         raise CacheError(
             f"{kept.name} can't be written to {kept.parent} ({error}); make room there, or set "
             "PLUM_CACHE to a directory that can hold it"

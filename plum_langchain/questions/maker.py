@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from plum_langchain.session import Question, Session, Update
+from plum_langchain.session import Question, Session
 
 Wanted = Literal["yes", "no", "open"]
 """Questions that a statement answers Yes, such that it denies, or such that want what it tells."""
@@ -54,20 +54,6 @@ class StoppableMaker(ABC):
     ) -> list[Question]:
         """The questions of `session`, balanced."""
 
-    def changes(
-        self,
-        questions: Sequence[Question],
-        before: Sequence[str],
-        *,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[Update]:
-        """What the chat that the questions were made of changes of what was told before.
-
-        Nothing, unless a maker can tell; one that has said so with a question (`Question.replaces`)
-        needn't say it again.
-        """
-        return []
-
 
 class QuestionWriter(Protocol):
     """Writes questions about statements in words of its own (`plum_langchain.writer`)."""
@@ -89,13 +75,4 @@ class QuestionWriter(Protocol):
         should_stop: Callable[[], bool] | None = None,
     ) -> list[list[str]]:
         """For each wish any number of different questions, in the user's voice."""
-        ...
-
-    def denied(
-        self,
-        asked: Sequence[tuple[str, str]],
-        *,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[bool]:
-        """Of each statement and question, whether the statement surely answers it No."""
         ...

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from plum_langchain.questions.english import is_english
 from plum_langchain.questions.text import SMALL_WORDS, alike, content_words, listed, stem, words_of
 from plum_langchain.session import Session
 
@@ -14,8 +15,9 @@ _ASKING = frozenset(
 )
 
 _TOLD = 0.5
-"""A statement tells what is asked about if it has more than this share of its words: a neighbour of
-what was told ("the wedding's photographer") has half of them, seldom more."""
+_AT_LEAST = 2
+"""A statement tells what is asked about if it has more than this share of its words, and so many: a
+neighbour of what was told ("the wedding's photographer") has half of them, seldom more."""
 
 
 def was_raised(question: str, session: Session) -> bool:
@@ -41,21 +43,17 @@ class Heard:
             for form in {_form(word) for word in content_words(statement)}:
                 self._places[form].append(place)
 
-    def tells(self, question: str) -> bool:
-        """Whether one of them has most of the words that the question asks about."""
+    def telling(self, question: str) -> list[str]:
+        """Those that have most of the words which the question asks about; English is understood.
+
+        In another language small words can't be told from those that carry meaning.
+        """
         topic = {_form(word) for word in _topic(question)}
-        shared = self._shared(topic)
-        return bool(shared) and max(shared.values()) > _TOLD * len(topic)
-
-    def nearest(self, question: str, number: int) -> list[str]:
-        """At most so many that have words of what is asked, most of them first, then the latest."""
-        shared = self._shared({_form(word) for word in _topic(question)})
-        best = sorted(shared, key=lambda place: (-shared[place], -place))[:number]
-        return [self._statements[place] for place in best]
-
-    def _shared(self, topic: set[str]) -> Counter[int]:
-        """By place, how many of these words a statement has."""
-        return Counter(place for form in topic for place in self._places.get(form, ()))
+        if len(topic) < _AT_LEAST or not is_english(question):
+            return []
+        shared = Counter(place for form in topic for place in self._places.get(form, ()))
+        enough = max(_AT_LEAST, _TOLD * len(topic) + 0.5)
+        return [self._statements[place] for place, common in shared.items() if common >= enough]
 
 
 def _topic(question: str) -> list[str]:

@@ -15,7 +15,6 @@ from itertools import islice
 from plum_langchain.errors import InvalidInputError, QuestionError
 from plum_langchain.questions import english
 from plum_langchain.questions.balance import balance
-from plum_langchain.questions.changes import noticed_changes
 from plum_langchain.questions.context import in_context, things
 from plum_langchain.questions.keywords import subjects_of, word_counts
 from plum_langchain.questions.maker import QuestionWriter, StoppableMaker
@@ -26,7 +25,7 @@ from plum_langchain.questions.sentences import Statement, clauses_of
 from plum_langchain.questions.text import Said, content_words, listed, normalised
 from plum_langchain.questions.topics import Topic
 from plum_langchain.questions.written import written
-from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Role, Session, Update
+from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Role, Session
 from plum_langchain.settings import QuestionSettings
 
 MAX_STATEMENTS = 40
@@ -110,18 +109,6 @@ class StatementQuestions(StoppableMaker):
                 "don't count); nothing can be learned from it"
             )
         return self.about(statements, chat, session.session_id, should_stop=should_stop)
-
-    def changes(
-        self,
-        questions: Sequence[Question],
-        before: Sequence[str],
-        *,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[Update]:
-        """What a writer finds changed; without one nothing."""
-        if self.writer is None:
-            return []
-        return noticed_changes(self.writer, questions, before, should_stop=should_stop)
 
     def about(
         self,

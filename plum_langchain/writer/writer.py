@@ -20,9 +20,6 @@ DRAFTS = 4
 _SAMPLING = Sampling(max_new_tokens=28, temperature=0.8, top_p=0.95)
 """Warm enough for different words. Questions are of some ten tokens; what is cut off is none."""
 
-_SURELY = 0.9
-"""What is denied must be: a fact that is taken for one that changed is answered No from then on."""
-
 
 class Writer(Taught[Written, "LoraWeights"]):
     """Writes as a user would ask, with the base model and an adapter that learned it.
@@ -118,25 +115,6 @@ class Writer(Taught[Written, "LoraWeights"]):
             if fits > 0.5 and (wanted == "open" or (yes > 0.5) == (wanted == "yes")):
                 found[number].append(text)
         return found
-
-    def denied(
-        self,
-        asked: Sequence[tuple[str, str]],
-        *,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[bool]:
-        """Of each statement and question, whether it is about the same and surely answered No.
-
-        Args:
-            asked: Statements, each with a question.
-            should_stop: Asked before every batch.
-
-        Raises:
-            StoppedError, ChatTemplateError, InvalidInputError, DivergedError, CacheError: as
-                `Judge.read`.
-        """
-        read = self._judge.read(asked, should_stop=should_stop) if asked else []
-        return [fits > _SURELY and yes < 1 - _SURELY for yes, fits in read]
 
     def _source(self) -> bytes:
         from plum_langchain.writer.train import VERSION

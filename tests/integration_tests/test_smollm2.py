@@ -25,10 +25,9 @@ from plum_langchain.learning import encoder_for
 from plum_langchain.learning.forward import why_not_packed
 from plum_langchain.models import load_model, resolve_model
 from plum_langchain.questions import RecordedQuestions, question_maker
-from plum_langchain.questions.changes import noticed_changes
 from plum_langchain.questions.maker import Wish
 from plum_langchain.scope import Scope
-from plum_langchain.session import KINDS, UNKNOWN_ANSWER, Question
+from plum_langchain.session import KINDS, UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge
 from plum_langchain.writer import Writer
 from plum_langchain.writer.writer import DRAFTS
@@ -223,33 +222,6 @@ OPENINGS = {
     *("Is", "Was", "Are", "Were", "Am", "Do", "Does", "Did", "Have", "Has", "Had", "Should"),
     *("Can", "Will", "Would", "Which", "What", "When", "Where", "Who", "Why", "How"),
 }
-
-
-def test_what_a_chat_says_has_changed_is_noticed_and_nothing_else(learned: Any) -> None:
-    writer = Writer(learned[0].engine, Judge(learned[0].engine))
-    before = [
-        "Your choir rehearses on Thursdays in the chapel.",
-        "Your choir has twenty singers.",
-        "Mr Okafor is your landlord.",
-        "Your rent is 620 euros with heating.",
-        "Your sister Ida lives in Bergen.",
-        "You have a cat called Moll.",
-    ]
-    told = {
-        "The choir rehearses on Mondays now.": "Does my choir rehearse on Mondays?",
-        "The rent went up from 620 to 680 euros.": "Is my rent 680 euros?",
-        "Mrs Lind is your landlord now.": "Is Mrs Lind my landlord?",
-        "Your brother Karl lives in Oslo now.": "Does my brother Karl live in Oslo?",
-        "You have a dog called Rex now.": "Is my dog called Rex?",
-    }
-    asked = [Question(text, "Yes", "yes", (0,), statement) for statement, text in told.items()]
-    found = noticed_changes(writer, asked, before)
-    rehearses, rent, landlord, *_ = told
-    assert {(one.old, one.new) for one in found} == {
-        (before[0], rehearses),
-        (before[2], landlord),
-        (before[3], rent),
-    }
 
 
 def test_a_session_is_asked_about_in_written_words(learned: Any) -> None:

@@ -290,6 +290,13 @@ def test_what_an_earlier_chat_told_is_not_asked_as_never_raised(
     assert make_questions(maker, chat, {1: OF_OTHERS}).questions == [*ASKED, *MORE, *GOLDFISH]
 
 
+def test_a_chat_is_learned_all_the_same_where_nothing_else_was_never_raised() -> None:
+    """Its questions couldn't be balanced without."""
+    asked = [q for q in ASKED if "horses" not in q.question] + GOLDFISH
+    chat = session("ana", "s2", "My cat is called Moll.", "Nice.")
+    assert make_questions(Questions(s2=asked), chat, {1: OF_THEM}).questions == asked
+
+
 def test_what_a_later_chat_tells_is_not_replayed_as_never_raised() -> None:
     encoder = encoder_for(make_tokenizer(), LearningSettings())
     first = [*OF_OTHERS, *GOLDFISH]
@@ -297,6 +304,7 @@ def test_what_a_later_chat_tells_is_not_replayed_as_never_raised() -> None:
         (OF_OTHERS, {1: first}, True),
         (OF_THEM, {1: first}, False),
         (OF_OTHERS, {1: first, 2: OF_THEM}, False),
+        (OF_OTHERS, {1: OF_THEM, 2: first}, True),  # told before: whoever asked so knew it
     ):
         again = choose_replay(before, [replace(q, question=f"Now {q.question}") for q in now],
                               encoder, seed=0)  # fmt: skip

@@ -342,3 +342,12 @@ def test_the_first_sessions_are_the_earliest_whatever_their_order_in_the_file(
     (exam,) = read_exams([path], max_sessions=2)
     assert [s.session_id for s in exam.sessions] == ["ana-s01", "ana-s02"]
     assert {q.session_id for q in exam.questions} == {"ana-s01", "ana-s02"}
+
+
+def test_of_text_alone_there_is_nothing_that_was_recorded() -> None:
+    (exam,) = read_exams([CHATS / "ana.jsonl"], max_sessions=8)
+    assert any(session.material.get("updates") for session in exam.sessions)
+    alone = exam.of_text_alone()
+    assert [session.material for session in alone.sessions] == [{}] * 8
+    assert alone.questions == exam.questions
+    assert [s.turns for s in alone.sessions] == [s.turns for s in exam.sessions]

@@ -107,7 +107,8 @@ def test_what_a_forgotten_session_told_leaves_the_questions_of_later_ones(
     assert any("Quibblewort" in (q.statement or "") for q in kept) and any(q.again for q in kept)
     plum.forget("ana", "first")
     assert not files_with(plum.home.root, "Quibblewort")
-    plum.consolidate("ana")
+    (again,) = plum.consolidate("ana")
+    assert again.question_maker == "kept"  # and not made anew
     assert states(plum) == {"first": "forgotten", "second": "learned"}
 
 

@@ -87,12 +87,15 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(cache: Path) -> None:
     assert get(Maker(parts=2)) == "01"
 
 
-def test_a_failure_leaves_nothing_and_the_next_one_begins_anew(cache: Path) -> None:
+@pytest.mark.parametrize(
+    "why", [RuntimeError("no such layer"), FileNotFoundError(2, "no such layer")]
+)
+def test_a_failure_leaves_nothing_and_the_next_one_begins_anew(cache: Path, why: Exception) -> None:
     def fail(path: Path) -> None:
         path.write_text("half")
-        raise RuntimeError("no such layer")
+        raise why
 
-    with pytest.raises(RuntimeError, match="no such layer"):
+    with pytest.raises(type(why), match="no such layer"):
         derived(PACKAGE, "things", "one", load=Path.read_text, make=fail)
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
     assert get(Maker()) == "made"

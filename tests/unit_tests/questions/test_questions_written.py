@@ -40,14 +40,6 @@ class Scribe:
             for wish in wishes
         ]
 
-    def denied(
-        self,
-        asked: Sequence[tuple[str, str]],
-        *,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> list[bool]:
-        return [False for _ in asked]
-
 
 def test_what_is_written_is_learned_beside_the_rules(example: Session) -> None:
     scribe = Scribe()

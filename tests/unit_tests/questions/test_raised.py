@@ -16,19 +16,18 @@ TOLD = [
 
 
 @pytest.mark.parametrize(
-    "question",
+    ("question", "told"),
     [
-        "Do I keep goldfish?",
-        "Did I tell you that I keep goldfish?",
-        "Have I ever mentioned keeping a goldfish?",
-        "What do you remember about my goldfish?",
-        "Am I closed on Mondays?",
-        "Did I tell you about Feijão's weight of 16.8 kg?",
+        ("Do I keep goldfish?", 0),
+        ("Did I tell you that I keep goldfish?", 0),
+        ("Have I ever mentioned keeping a goldfish?", 0),
+        ("Am I closed on Mondays?", 2),
+        ("Did I tell you about Feijão's weight of 16.8 kg?", 3),
     ],
 )
-def test_what_a_statement_tells_was_heard(question: str) -> None:
-    assert Heard(TOLD).tells(question)
-    assert not Heard([]).tells(question)
+def test_what_a_statement_tells_was_heard(question: str, told: int) -> None:
+    assert Heard(TOLD).telling(question) == [TOLD[told]]
+    assert Heard([]).telling(question) == []
 
 
 @pytest.mark.parametrize(
@@ -36,6 +35,7 @@ def test_what_a_statement_tells_was_heard(question: str) -> None:
     [
         "Did I tell you about the wedding photographer of Aino?",  # near to what was told
         "Do I keep bees?",
+        "What do you remember about my goldfish?",  # which may be somebody else's
         "What did I tell you about my goldfish tank's filter?",
         "Am I closed on Fridays in Tampere on my own?",
         "Did I tell you?",
@@ -43,20 +43,30 @@ def test_what_a_statement_tells_was_heard(question: str) -> None:
     ],
 )
 def test_what_is_only_near_was_not(question: str) -> None:
-    assert not Heard(TOLD).tells(question)
+    assert Heard(TOLD).telling(question) == []
 
 
 def test_words_of_several_statements_are_not_put_together() -> None:
-    assert not Heard(["You keep goldfish.", "Your sister plays the harp."]).tells(
-        "Does my sister keep a harp of goldfish?"
-    )
+    heard = Heard(["You keep goldfish.", "Your sister plays the harp."])
+    assert heard.telling("Does my sister keep a harp of goldfish?") == []
 
 
-words = st.sampled_from(["goldfish", "keep", "harp", "Tomás", "16.8", "kg", "plays", "Monday"])
+@pytest.mark.parametrize(
+    ("told", "question"),
+    [
+        ('You said: "Ich habe einen Bruder in Berlin".', "Habe ich einen Hund?"),
+        ('You said: "我有一只猫".', "我有一只狗吗?"),
+    ],
+)
+def test_in_other_languages_nothing_is_taken_for_told(told: str, question: str) -> None:
+    assert Heard([told]).telling(question) == []
 
 
-@given(st.lists(words, min_size=1, max_size=6))
+words = st.sampled_from(["goldfish", "keep", "harp", "Tomás", "16.8", "kg", "plays"])
+
+
+@given(st.lists(words, min_size=2, max_size=6, unique=True))
 def test_a_statement_tells_its_own_words_and_a_turn_raises_them(told: list[str]) -> None:
-    statement, question = f"{' '.join(told)}.", f"Did I mention {' '.join(told)}?"
-    assert Heard(["You sing bass.", statement]).tells(question)
+    statement, question = f"{' '.join(told)}.", f"Did I tell you about my {' '.join(told)}?"
+    assert Heard(["You sing bass.", statement]).telling(question) == [statement]
     assert was_raised(question, Session("ana", "s1", (Turn("user", statement),)))

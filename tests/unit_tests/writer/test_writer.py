@@ -150,12 +150,3 @@ def test_no_example_is_a_question_that_is_examined() -> None:
         for question in json.loads(line)["qa_test"]
     }
     assert not asked & {one.question for one in shipped_examples()}
-
-
-def test_only_what_is_surely_about_the_same_and_surely_not_so_is_denied(engine: Engine) -> None:
-    yes = {"Monday?": 0.02, "Friday?": 0.2, "Oven?": 0.02, "Open?": 0.97}
-    fits = {"Monday?": 0.98, "Friday?": 0.98, "Oven?": 0.7, "Open?": 0.98}
-    opinion = Opinion(yes, fits)
-    found = writer(engine, opinion).denied([(OPENS, question) for question in yes])
-    assert found == [True, False, False, False]
-    assert writer(engine, opinion).denied([]) == []

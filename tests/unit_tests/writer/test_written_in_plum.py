@@ -10,7 +10,7 @@ import pytest
 from plum_langchain import Plum, ServingSettings
 from plum_langchain.errors import DivergedError, StoppedError
 from plum_langchain.questions.maker import Wish
-from plum_langchain.session import EARLIER, Turn
+from plum_langchain.session import Turn
 from plum_langchain.writer import Writer
 from tests.tiny import session
 from tests.unit_tests.consolidation.helpers import QUICK, head_ref
@@ -29,13 +29,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(self: Any, should_stop: Callable[[], bool] | None = None) -> None:
         pass
 
-    def denied(self: Any, asked: Sequence[tuple[str, str]], **_: object) -> list[bool]:
-        return [
-            "Mondays" in statement and "Wednesdays" in question for statement, question in asked
-        ]
-
     monkeypatch.setattr(Writer, "write", write)
-    monkeypatch.setattr(Writer, "denied", denied)
     monkeypatch.setattr(Writer, "prepare", prepare)
 
 
@@ -68,26 +62,6 @@ def test_what_was_written_is_forgotten_with_its_chat(plum: Plum, tmp_path: Path)
     plum.forget("ana", "ana-1", probe=False)
     assert not files_with(tmp_path, "quoth: You own a small bakery")
     assert files_with(tmp_path, "quoth: You sold your wooden boat")
-
-
-def test_what_a_later_chat_changes_is_noticed_and_answered_anew(plum: Plum) -> None:
-    for name, text in (
-        ("ana-2", "My bakery is closed on Mondays."),
-        ("ana-3", "My bakery is closed on Wednesdays now."),
-    ):
-        plum.add_session(session("ana", name, text, "I see."))
-        plum.consolidate("ana")
-    *_, learned = plum.journal.generations.replay_questions("ana").values()
-    again = {q.question: q for q in learned if q.again}
-    asked = again["Is my bakery closed on Mondays?"]
-    assert (asked.answer, asked.statement) == (
-        "No",
-        f"Your bakery is closed on Wednesdays now.{EARLIER}Your bakery is closed on Mondays.",
-    )
-    plum.forget("ana", "ana-2", probe=False)
-    plum.consolidate("ana")
-    *_, learned = plum.journal.generations.replay_questions("ana").values()
-    assert not any(q.again or "Mondays" in (q.statement or "") for q in learned)
 
 
 # -- when it writes ----------------------------------------------------------------------------
