@@ -134,7 +134,7 @@ def _said(person: str) -> list[Pair]:
 
 def _changes(judge: Judge) -> None:
     text = (Path(__file__).parent / "changes.jsonl").read_text("utf-8")
-    found: dict[str, list[tuple[bool, ...]]] = {}
+    found: dict[str, list[tuple[bool, bool]]] = {}
     for change in map(json.loads, text.splitlines()):
         told = f"{change['now']}{EARLIER}{change['old']}"
         for kind in KINDS_OF_CHANGE:
@@ -142,18 +142,12 @@ def _changes(judge: Judge) -> None:
                 yes = kind != "gone"
                 whole = judge.probability(told, question) > 0.5
                 apart = verdict(judge, told, question) > 0.5
-                alone = judge.probability(change["now"], question) > 0.5
-                ruled = verdict(judge, change["now"], question) > 0.5
-                said = (whole, apart, alone, ruled)
-                found.setdefault(kind, []).append(tuple(one == yes for one in said))
-    print(
-        "\n| facts that changed | questions | judged as a whole | now against before | the new "
-        "sentence alone | ... and what it says is over |"
-    )
-    print("|" + " --- |" * 6)
+                found.setdefault(kind, []).append((whole == yes, apart == yes))
+    print("\n| facts that changed | questions | judged as a whole | now against before |")
+    print("|" + " --- |" * 4)
     for kind, about in KINDS_OF_CHANGE.items():
-        shares = [sum(right) / len(found[kind]) for right in zip(*found[kind], strict=True)]
-        print(f"| {about} | {len(found[kind])} | {' | '.join(f'{one:.0%}' for one in shares)} |")
+        whole, apart = (sum(right) / len(found[kind]) for right in zip(*found[kind], strict=True))
+        print(f"| {about} | {len(found[kind])} | {whole:.0%} | {apart:.0%} |")
 
 
 def _asked_in_words(engine: Engine, people: Sequence[str], number: int) -> None:

@@ -95,8 +95,8 @@ class _Change:
         self._come = [word for word in self._new if not _among(word, self._old)]
         # A date for a date, a name for a name; the rest may be said in other words by accident.
         # Where the new tells all words of the old ("... is no longer ..."), each of them is gone.
-        kinds = {value_kind(word) for word in self._come}
-        self._gone = [word for word in gone if value_kind(word) in kinds] or gone or self._old
+        kinds = {_kind(word) for word in self._come}
+        self._gone = [word for word in gone if _kind(word) in kinds] or gone or self._old
         self.now = _spoken_of([*self._new, *self._come], own) or _sentence(update.new)
 
     def concerns(self, question: Question) -> bool:
@@ -161,7 +161,7 @@ def _now_of(question: Question) -> str:
     return (question.statement or "").partition(EARLIER)[0]
 
 
-def value_kind(word: str) -> int | str:
+def _kind(word: str) -> object:
     """What a value is of: the first list that has it, a number, or anything else."""
     if word[0].isdigit():
         return "number"

@@ -8,7 +8,6 @@ from plum_langchain.models import Likely
 from plum_langchain.questions.corrections import EARLIER, of_earlier_days
 from plum_langchain.session import UNKNOWN_ANSWER
 from plum_langchain.verdicts.judge import Judge
-from plum_langchain.verdicts.over import asks_what_is_over
 
 _FITS = 2.0
 """How much a nat of the judge's doubt whether a fact fits counts beside one of the adapter's.
@@ -90,8 +89,7 @@ def verdict(judge: Judge, recited: str, question: str) -> float:
     Of a fact that changed (`corrections.EARLIER`) a question of earlier days is judged by all of
     it. One of today is answered Yes if what is true now says so, and says so more clearly than what
     was true before: what has the old value is denied even if the new statement names it ("Your
-    class moved from Monday to Thursday."). Of another fact what it says itself is over is denied as
-    well (`over.py`). Measured: docs/experiments.md, "Facts that change".
+    class moved from Monday to Thursday."). Measured: docs/experiments.md, "Facts that change".
 
     Args:
         judge: Reads statement and question.
@@ -105,12 +103,8 @@ def verdict(judge: Judge, recited: str, question: str) -> float:
     if word is not None:
         return float(word == "yes")
     now, _, before = recited.partition(EARLIER)
-    earlier_days = of_earlier_days(question)
-    if not before or earlier_days:
-        says = judge.probability(recited, question)
-        # A small judge finds the old value there, and takes it for said.
-        over = not earlier_days and asks_what_is_over(recited, question)
-        return min(says, 1 - says) if over else says
+    if not before or of_earlier_days(question):
+        return judge.probability(recited, question)
     says_now, said_before = judge.probabilities([(now, question), (before, question)])
     return says_now if says_now > said_before else min(says_now, 1 - said_before)
 
