@@ -62,7 +62,7 @@ def make_questions(
         maker: Any.
         session: With its turns.
         learned_before: The questions of earlier sessions, by which it is known what an assistant
-            only says again.
+            only says again, and what isn't to be asked as if it was never told.
         should_stop: For a maker that can be stopped.
 
     Raises:
@@ -100,17 +100,17 @@ def _without_told(
 ) -> list[Question]:
     """Without what would be answered "We never talked about that." although an earlier chat did.
 
-    A maker sees one chat, and what is near to it may well be in another. Where nothing of a kind
-    would be left to balance the rest with, all stay: better some wrong ones than no session.
+    A maker sees one chat, and what is near to it may well be in another. A kind of which nothing
+    would be left to balance the rest with stays: better some wrong ones than no session.
     """
     heard = Heard(before)
-    kept = [
+    told = {
         question
         for question in asked
-        if question.kind not in NEVER_RAISED_KINDS or not heard.telling(question.question)
-    ]
-    if {q.kind for q in kept} != {q.kind for q in asked}:
-        return asked
+        if question.kind in NEVER_RAISED_KINDS and heard.telling(question.question)
+    }
+    left = {question.kind for question in asked if question not in told}
+    kept = [q for q in asked if q not in told or q.kind not in left]
     return _rest(kept, asked, "ask for what earlier chats told as if it never was", session, seed)
 
 

@@ -49,7 +49,7 @@ class Exam:
     def of_text_alone(self) -> "Exam":
         """The same without what was recorded beside the chats, `updates` above all.
 
-        For questions that are made of a chat's own text: an LLM has recorded those.
+        For whatever makes its questions of a chat's own text: what is recorded is another LLM's.
         """
         return replace(self, sessions=tuple(replace(one, material={}) for one in self.sessions))
 

@@ -34,8 +34,8 @@ def make_once(
 
     Args:
         kept: Where it is to be.
-        make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind,
-            and is raised but for what the disk refuses.
+        make: Writes it to a path where nothing is yet. Whatever it raises leaves nothing behind;
+            it is raised again, or as a CacheError where the disk refuses.
         should_stop: Asked while another process makes it.
 
     Raises:

@@ -44,9 +44,9 @@ class Heard:
                 self._places[form].append(place)
 
     def telling(self, question: str) -> list[str]:
-        """Those that have most of the words which the question asks about; English is understood.
+        """Those that have most of the words which the question asks about.
 
-        In another language small words can't be told from those that carry meaning.
+        None for a question that isn't English: small words can't be told from others there.
         """
         topic = {_form(word) for word in _topic(question)}
         if len(topic) < _AT_LEAST or not is_english(question):
