@@ -237,7 +237,8 @@ def choose_replay(
 
     It is spread evenly over the facts, however many questions each has: one of every fact (or of as
     many facts as there is room for), then another one of every fact, and so on. What a later
-    session answers anew, or this one with its `questions`, is no longer among them.
+    session answers anew, or this one with its `questions`, is no longer among them. Of those chosen
+    the few that ask as never raised for what a session after theirs told are left out.
     """
     *before, _ = latest({**learned_before, _THIS: questions}).values()
     everything = [question for own in before for question in own]
