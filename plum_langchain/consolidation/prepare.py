@@ -23,7 +23,7 @@ _THIS = -1
 
 _MAX_REPLAY = 600
 """Questions of earlier sessions considered for replay in one session; a bound, so that a session's
-cost doesn't grow with those before it."""
+training doesn't grow with those before it."""
 
 _SHARE_NEVER_RAISED = 0.15
 """Of what is replayed, those about what was never raised, if facts are recited: their one answer is
@@ -36,7 +36,8 @@ class Made:
     """What is made of a session before it is learned.
 
     Attributes:
-        questions: The maker's, without those that would bring back what was left out.
+        questions: The maker's, without those that would bring back what was left out, and those
+            that ask as never raised for what earlier sessions told.
         updates: What came with the session of facts that it changes; likewise.
         left_out: How many sentences the maker wasn't shown, by why (`plum_langchain.screening`).
     """
@@ -127,14 +128,26 @@ def _rest(
     name = session.session_id
     dropped = f"{len(asked) - len(kept)} of {len(asked)} questions {why}"
     logger.info("session %r: %s", name, dropped)
-    if _balanced(asked):
-        try:
-            kept = balance(kept, seed=seed)
-        except QuestionError as error:
-            raise QuestionError(f"session {name!r}: {dropped}, and of the rest {error}") from error
+    kept = _balanced_again(kept, asked, f"session {name!r}: {dropped}", seed)
     if not kept:
         raise QuestionError(f"session {name!r} holds nothing that may be learned: {dropped}")
     return kept
+
+
+def _balanced_again(
+    kept: list[Question], asked: Sequence[Question], dropped: str, seed: int
+) -> list[Question]:
+    """What is kept of the questions, balanced if all of them were.
+
+    Raises:
+        QuestionError: it can't be; the message begins with why the others were dropped.
+    """
+    if not _balanced(asked):
+        return kept
+    try:
+        return balance(kept, seed=seed)
+    except QuestionError as error:
+        raise QuestionError(f"{dropped}, and of the rest {error}") from error
 
 
 def _asked(
@@ -181,11 +194,7 @@ def fit_questions(questions: Sequence[Question], encoder: Encoder, *, seed: int)
         f"{len(questions) - len(kept)} of {len(questions)} questions take more than "
         f"{encoder.max_tokens} tokens (max_sample_tokens)"
     )
-    if _balanced(questions):
-        try:
-            kept = balance(kept, seed=seed)
-        except QuestionError as error:
-            raise QuestionError(f"{too_long}, and of the rest {error}") from error
+    kept = _balanced_again(kept, questions, too_long, seed)
     if not kept:
         raise QuestionError(f"{too_long}; raise it, or ask shorter ones")
     logger.warning("%s; the session is learned from %d others", too_long, len(kept))

@@ -52,8 +52,11 @@ class Heard:
         if len(topic) < _AT_LEAST or not is_english(question):
             return []
         shared = Counter(place for form in topic for place in self._places.get(form, ()))
-        enough = max(_AT_LEAST, _TOLD * len(topic) + 0.5)
-        return [self._statements[place] for place, common in shared.items() if common >= enough]
+        return [
+            self._statements[place]
+            for place, common in shared.items()
+            if common >= _AT_LEAST and common > _TOLD * len(topic)
+        ]
 
 
 def _topic(question: str) -> list[str]:

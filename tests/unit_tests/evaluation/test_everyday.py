@@ -54,12 +54,18 @@ def test_a_reply_suits_that_keeps_the_rules_and_leaks_nothing(
     assert (found.suits, found.leaks) == (suits, leaks)
 
 
-def test_it_is_measured_as_the_chat_model_replies(
-    open_plum: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def plum(open_plum: Any) -> Any:
+    """Where ana's chat is learned."""
     plum = open_plum()
     plum.add_session(session("ana", "monday"))
     plum.consolidate("ana")
+    return plum
+
+
+def test_it_is_measured_as_the_chat_model_replies(
+    plum: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = [Prompt("Hello", ("",)), Prompt("Bye", ("never to be found",))]
     monkeypatch.setattr("plum_langchain.evaluation.everyday.everyday_prompts", lambda: few)
     base, adapted = (everyday_ability(plum, "ana", memory) for memory in ("none", "parametric"))
@@ -74,11 +80,8 @@ def test_it_is_measured_as_the_chat_model_replies(
 
 
 def test_what_training_did_to_an_adapter_shows_in_what_it_reads_itself(
-    open_plum: Any, monkeypatch: pytest.MonkeyPatch
+    plum: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plum = open_plum()
-    plum.add_session(session("ana", "monday"))
-    plum.consolidate("ana")
     monkeypatch.setattr(plum, "is_for_memory", lambda messages: False)  # nor would it reply to any
     base, adapted = (neutral_loss(plum, "ana", memory) for memory in ("none", "parametric"))
     assert abs(adapted - base) > 1e-4
