@@ -1,6 +1,8 @@
 """The questions a memory is examined with: `qa_test` of a chat file, never trained on.
 
-They go from the file to the examiner alone; the importer leaves them out of the journal.
+They go from the file to the examiner alone; the importer leaves them out of the journal. One that
+a later session makes untrue names that session as its `until`, and is asked only where that session
+isn't learned: whoever knows better would be marked wrong.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +60,8 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
     """The exams of chat files, one for each person in them.
 
     Args:
-        paths: JSON lines with `turns` and `qa_test`.
+        paths: JSON lines with `turns` and `qa_test`, a list of {question, answer, kind} and, where
+            another session changes the answer, `until`, its name.
         max_sessions: Only the first so many of each person.
 
     Raises:
@@ -66,7 +69,7 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
         InvalidInputError: somebody has no questions, or a session twice.
     """
     sessions: dict[str, list[Session]] = {}
-    about: dict[tuple[str, str], list[ExamQuestion]] = {}
+    about: dict[tuple[str, str], list[tuple[ExamQuestion, str | None]]] = {}
     for path in paths:
         for session, record in read_sessions(path):
             theirs = sessions.setdefault(session.user_id, [])
@@ -80,7 +83,13 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
     exams = []
     for user_id, theirs in sessions.items():
         first = tuple(sorted(theirs, key=lambda session: session.started)[:max_sessions])
-        asked = tuple(q for session in first for q in about[user_id, session.session_id])
+        read = {session.session_id for session in first}
+        asked = tuple(
+            question
+            for session in first
+            for question, until in about[user_id, session.session_id]
+            if until not in read
+        )
         if not asked:
             raise InvalidInputError(
                 f"no session of {user_id!r} has `qa_test` questions, so there is nothing to "
@@ -90,7 +99,10 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
     return exams
 
 
-def _questions(session: Session, record: Mapping[str, Any], path: Path) -> list[ExamQuestion]:
+def _questions(
+    session: Session, record: Mapping[str, Any], path: Path
+) -> list[tuple[ExamQuestion, str | None]]:
+    """Each with the session that makes it untrue, if there is one."""
     found = []
     for index, item in enumerate(record.get("qa_test") or ()):
         try:
@@ -105,5 +117,11 @@ def _questions(session: Session, record: Mapping[str, Any], path: Path) -> list[
                 f"{path}: `qa_test[{index}]` of session {session.session_id!r} is of kind "
                 f"{kind!r}; the kinds are {', '.join(get_args(Kind))}"
             )
-        found.append(ExamQuestion(session.session_id, question, answer, kind))
+        until = item.get("until")
+        if not (until is None or (isinstance(until, str) and until != session.session_id)):
+            raise BrokenRecordError(
+                f"{path}: `qa_test[{index}]` of session {session.session_id!r} has the `until` "
+                f"{until!r}; it names the later session that changes the answer"
+            )
+        found.append((ExamQuestion(session.session_id, question, answer, kind), until))
     return found

@@ -292,6 +292,11 @@ def test_what_cannot_be_compared_is_refused(open_plum: Callable[..., Any], tmp_p
     path.write_text(json.dumps({**line, "qa_test": [{"question": "?"}]}), "utf-8")
     with pytest.raises(BrokenRecordError, match=r"qa_test\[0\]"):
         read_exams([path])
+    for until in ("ana-s01", 10):
+        asked = {"question": "?", "answer": "Yes", "kind": "yes", "until": until}
+        path.write_text(json.dumps({**line, "qa_test": [asked]}), "utf-8")
+        with pytest.raises(BrokenRecordError, match="`until`"):
+            read_exams([path])
     path.write_text("\n".join([json.dumps(line)] * 2), "utf-8")
     with pytest.raises(InvalidInputError, match="twice"):
         read_exams([path])
@@ -342,6 +347,32 @@ def test_the_first_sessions_are_the_earliest_whatever_their_order_in_the_file(
     (exam,) = read_exams([path], max_sessions=2)
     assert [s.session_id for s in exam.sessions] == ["ana-s01", "ana-s02"]
     assert {q.session_id for q in exam.questions} == {"ana-s01", "ana-s02"}
+
+
+def test_what_a_later_session_makes_untrue_is_not_asked_once_it_is_learned() -> None:
+    stale = "Do I live in Bonfim?"  # until the eighth session
+    (before,) = read_exams([CHATS / "ana.jsonl"], max_sessions=7)
+    (after,) = read_exams([CHATS / "ana.jsonl"], max_sessions=8)
+    assert stale in {question.question for question in before.questions}
+    assert stale not in {question.question for question in after.questions}
+
+
+@pytest.mark.parametrize("person", ["ana", "bo", "chidi", "dara"])
+def test_what_makes_a_question_of_the_examples_untrue_is_a_later_session_with_changes(
+    person: str,
+) -> None:
+    sessions = {record["session"]: record for record in records(person)}
+    names = list(sessions)
+    outdated = [
+        (record["session"], question["until"])
+        for record in sessions.values()
+        for question in record["qa_test"]
+        if "until" in question
+    ]
+    assert outdated
+    for about, until in outdated:
+        assert names.index(about) < names.index(until)
+        assert about in {change["earlier_session"] for change in sessions[until]["updates"]}
 
 
 def test_of_text_alone_there_is_nothing_that_was_recorded() -> None:
