@@ -9,6 +9,7 @@ of their recorded questions; then the rest of the recorded questions and `qa_tes
 --hold-out one question of each kind of each fact is the rest, and all others are learned. With
 --chain each goes on from the one before and replays it, and all are asked about after the last;
 with --matrix after each, which shows how much of a session is left when others have been learned.
+With --start everybody begins with that adapter instead of an empty one.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
@@ -67,7 +68,7 @@ def main() -> None:
         for exam in exams:
             others = [pair for pair in shipped_pairs() if pair.of != exam.user_id]
             judge = Judge(engine, others if len(others) < len(shipped_pairs()) else None)
-            parent: Path | None = None
+            parent: Path | None = arguments.start
             before: dict[int, list[Question]] = {}
             asked: dict[int, list[ExamQuestion]] = {}
             for number in range(arguments.sessions):
@@ -226,6 +227,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=2, help="of each person")
     parser.add_argument("--chain", action="store_true", help="one after another")
     parser.add_argument("--matrix", action="store_true", help="with --chain: ask after each")
+    parser.add_argument("--start", type=Path, help="an adapter that each person begins with")
     parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
