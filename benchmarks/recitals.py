@@ -9,7 +9,9 @@ of their recorded questions; then the rest of the recorded questions and `qa_tes
 --hold-out one question of each kind of each fact is the rest, and all others are learned. With
 --chain each goes on from the one before and replays it, and all are asked about after the last;
 with --matrix after each, which shows how much of a session is left when others have been learned.
-With --start everybody begins with that adapter instead of an empty one.
+With --start everybody begins with that adapter instead of an empty one. With --reversed what is
+asked as well is who or what a fact's value belongs to ("Who lives in Tampere?", `reversed.jsonl`);
+with --learn-reversed another such question about each fact is learned.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
@@ -50,6 +52,8 @@ from plum_langchain.session import UNKNOWN_ANSWER, Question
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import shipped_pairs
 
+REVERSED = Path(__file__).parent / "reversed.jsonl"
+
 
 def main() -> None:
     """Learn, ask and print."""
@@ -72,7 +76,7 @@ def main() -> None:
             before: dict[int, list[Question]] = {}
             asked: dict[int, list[ExamQuestion]] = {}
             for number in range(arguments.sessions):
-                chosen, unseen = _questions(exam, number, hold_out=arguments.hold_out)
+                chosen, unseen = _questions(exam, number, arguments)
                 asked[number] = unseen
                 place = Path(directory) / f"{exam.user_id}-{number}"
                 place.mkdir()
@@ -112,17 +116,35 @@ def main() -> None:
 
 
 def _questions(
-    exam: Exam, number: int, *, hold_out: bool
+    exam: Exam, number: int, arguments: argparse.Namespace
 ) -> tuple[list[Question], list[ExamQuestion]]:
     """What is learned of a session, and what of the same facts is asked."""
     session = exam.sessions[number]
     whole = question_maker("recorded", QuestionSettings(max_questions=None)).make(session)
-    if hold_out:
+    if arguments.hold_out:
         held = _one_of_each_kind(whole, session.session_id)
         learned = [question for question in whole if question not in held]
     else:
         learned = question_maker("recorded", QuestionSettings(max_questions=100)).make(session)
-    return learned, left_out(whole, learned, session)
+    unseen = left_out(whole, learned, session)
+    about = session.session_id
+    if arguments.learn_reversed:
+        learned += [
+            Question(one["learn"], one["answer"], "open", statement=one["statement"])
+            for one in _reversed(about)
+        ]
+    if arguments.reversed:
+        unseen += [
+            ExamQuestion(about, one["ask"], one["answer"], "open", category="reversed")
+            for one in _reversed(about)
+        ]
+    return learned, unseen
+
+
+def _reversed(session_id: str) -> list[dict[str, str]]:
+    """Of each fact of a session: who or what its value belongs to, asked in two wordings."""
+    lines = [json.loads(line) for line in REVERSED.read_text("utf-8").splitlines()]
+    return [line for line in lines if line["session"] == session_id]
 
 
 def _one_of_each_kind(questions: Sequence[Question], seed: str) -> list[Question]:
@@ -148,6 +170,7 @@ def _asked(
     session = exam.sessions[number]
     whole = question_maker("recorded", QuestionSettings(max_questions=None)).make(session)
     wanted = {question.question: question.recital for question in whole}
+    wanted |= {one["ask"]: one["statement"] for one in _reversed(session.session_id)}
     questions = [*exam.about([session.session_id]), *unseen]
     graded, recited = [], []
     for question in questions:
@@ -180,12 +203,14 @@ def _still_itself(
 
 def _table(records: list[dict[str, Any]]) -> str:
     graded = [Graded(**one) for record in records for one in record["answers"]]
-    summary = summarise(graded)
+    asked_back = [one for one in graded if one.category == "reversed"]
+    summary = summarise([one for one in graded if one.category != "reversed"])
     low, high = summary.ci95 or (None, None)
     came = [one for record in records for one in record["recited"]]
 
-    def recited(kind: str) -> str:
-        known = [c for g, c in zip(graded, came, strict=True) if g.kind == kind and c is not None]
+    def recited(kind: str, category: str = "") -> str:
+        pairs = zip(graded, came, strict=True)
+        known = [c for g, c in pairs if (g.kind, g.category) == (kind, category) and c is not None]
         return f"{percent(sum(known) / len(known))} of {len(known)}"
 
     last = [record for record in records if "neutral" in record]
@@ -203,6 +228,9 @@ def _table(records: list[dict[str, Any]]) -> str:
         "that leak": str(sum(record["leaks"] for record in last)),
         "loss of neutral text": f"{statistics.mean(r['neutral'] for r in last):.3f}",
     }
+    if asked_back:
+        right = sum(one.correct for one in asked_back) / len(asked_back)
+        cells |= {"reversed: the fact": recited("open", "reversed"), "answers": percent(right)}
     return "\n".join(
         "| " + " | ".join(row) + " |" for row in (cells, ["---"] * len(cells), cells.values())
     )
@@ -229,9 +257,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--matrix", action="store_true", help="with --chain: ask after each")
     parser.add_argument("--start", type=Path, help="an adapter that each person begins with")
     parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
+    parser.add_argument("--reversed", action="store_true", help="ask what values belong to as well")
+    parser.add_argument(
+        "--learn-reversed", action="store_true", help="learn what values belong to as well"
+    )
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if (arguments.reversed or arguments.learn_reversed) and not (
+        arguments.sessions <= 2 and {*arguments.people} <= {"ana", "bo"}
+    ):
+        parser.error(f"{REVERSED} asks about the first two sessions of ana and bo alone")
     if arguments.matrix and not arguments.chain:
         parser.error("--matrix shows sessions learned one after another; give --chain as well")
     return arguments
