@@ -134,6 +134,12 @@ def _questions(
             for one in _reversed(about)
         ]
     if arguments.reversed:
+        known = {question.statement for question in whole}
+        if unknown := [one for one in _reversed(about) if one["statement"] not in known]:
+            raise SystemExit(
+                f"{REVERSED} asks about {unknown[0]['statement']!r}, which is no recorded fact of "
+                f"{about}: write the statement there as the chat file has it"
+            )
         unseen += [
             ExamQuestion(about, one["ask"], one["answer"], "open", category="reversed")
             for one in _reversed(about)
@@ -203,7 +209,7 @@ def _still_itself(
 
 def _table(records: list[dict[str, Any]]) -> str:
     graded = [Graded(**one) for record in records for one in record["answers"]]
-    asked_back = [one for one in graded if one.category == "reversed"]
+    turned = [one.correct for one in graded if one.category == "reversed"]
     summary = summarise([one for one in graded if one.category != "reversed"])
     low, high = summary.ci95 or (None, None)
     came = [one for record in records for one in record["recited"]]
@@ -228,9 +234,11 @@ def _table(records: list[dict[str, Any]]) -> str:
         "that leak": str(sum(record["leaks"] for record in last)),
         "loss of neutral text": f"{statistics.mean(r['neutral'] for r in last):.3f}",
     }
-    if asked_back:
-        right = sum(one.correct for one in asked_back) / len(asked_back)
-        cells |= {"reversed: the fact": recited("open", "reversed"), "answers": percent(right)}
+    if turned:
+        cells |= {
+            "reversed: the fact": recited("open", "reversed"),
+            "reversed answers": percent(sum(turned) / len(turned)),
+        }
     return "\n".join(
         "| " + " | ".join(row) + " |" for row in (cells, ["---"] * len(cells), cells.values())
     )
