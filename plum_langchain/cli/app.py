@@ -37,7 +37,22 @@ class RetentionChoice(StrEnum):
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with terminal.errors_as_sentences():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                self._say_where_it_goes(error)
+                raise
+
+    def _say_where_it_goes(self, error: Any) -> None:
+        # Only what is no option of a command has a name in its error: Click's class for it is not
+        # to be had from Typer, and Typer brings its own Click since 0.26.
+        option = getattr(error, "option_name", None)
+        mine = next((param for param in self.params if option in param.opts), None)
+        if mine is not None:
+            value = "" if getattr(mine, "is_flag", False) else f" {mine.metavar}"
+            before = f"plum {option}{value} {error.ctx.info_name} ..."
+            error.message = f"{option} goes before the command: {before}"
+            error.possibilities = None
 
 
 app = typer.Typer(

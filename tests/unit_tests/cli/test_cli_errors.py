@@ -259,3 +259,18 @@ def test_a_chat_model_that_fails_is_one_sentence_and_is_tried_again_a_few_times(
     assert run("retry", "--user", "ana").stdout == "1 session back in line.\n"
     first, _ = json.loads(run("sessions", "--json").stdout)["sessions"]
     assert (first["state"], first["tries"], first["reason"]) == ("finished", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "before"), [("--home", "plum --home DIR"), ("--version", "plum --version")]
+)
+def test_what_stands_before_a_command_is_named_when_it_stands_behind(
+    option: str, before: str, home: Path
+) -> None:
+    result = CliRunner().invoke(app, ["sessions", option, str(home)])
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert f"{option} goes before the command: {before} sessions ..." in said
+    assert "Possible options" not in said and not home.exists()
+    other = CliRunner().invoke(app, ["sessions", "--hoem"])
+    assert other.exit_code == 2 and "No such option: --hoem" in other.stderr
