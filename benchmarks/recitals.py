@@ -273,9 +273,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if (arguments.reversed or arguments.learn_reversed) and not (
-        arguments.sessions <= 2 and {*arguments.people} <= {"ana", "bo"}
+        arguments.sessions <= 4 and {*arguments.people} <= {"ana", "bo"}
     ):
-        parser.error(f"{REVERSED} asks about the first two sessions of ana and bo alone")
+        parser.error(f"{REVERSED} asks about the first four sessions of ana and bo alone")
     if arguments.matrix and not arguments.chain:
         parser.error("--matrix shows sessions learned one after another; give --chain as well")
     return arguments
