@@ -11,7 +11,8 @@ of their recorded questions; then the rest of the recorded questions and `qa_tes
 with --matrix after each, which shows how much of a session is left when others have been learned.
 With --start everybody begins with that adapter instead of an empty one. With --reversed what is
 asked as well is who or what a fact's value belongs to ("Who lives in Tampere?", `reversed.jsonl`);
-with --learn-reversed another such question about each fact is learned.
+with --learn-reversed another such question about each fact is learned: beside the others, or among
+them, balanced with them as those of an LLM are.
 Printed is how often exactly the fact behind a question came back (of those where it is known), the
 verdicts, and whether the model is still the one it was (`evaluation/everyday.py`; on each person's
 second session). ana and bo are among those whom the package's judge was taught with, so each is
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,7 @@ from plum_langchain.memories.answer import answer
 from plum_langchain.memories.base import Recalled
 from plum_langchain.models import Engine, Sampling, load_model, resolve_model
 from plum_langchain.questions import question_maker
-from plum_langchain.session import UNKNOWN_ANSWER, Question
+from plum_langchain.session import UNKNOWN_ANSWER, Question, Session
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import shipped_pairs
 
@@ -128,11 +130,15 @@ def _questions(
         learned = question_maker("recorded", QuestionSettings(max_questions=100)).make(session)
     unseen = left_out(whole, learned, session)
     about = session.session_id
-    if arguments.learn_reversed:
+    if arguments.learn_reversed == "beside":
         learned += [
             Question(one["learn"], one["answer"], "open", statement=one["statement"])
             for one in _reversed(about)
         ]
+    elif arguments.learn_reversed == "among":
+        recorded = _with_reversed(session, without={question.question for question in unseen})
+        most = QuestionSettings(max_questions=None if arguments.hold_out else 100)
+        learned = question_maker("recorded", most).make(recorded)
     if arguments.reversed:
         known = {question.statement for question in whole}
         if unknown := [one for one in _reversed(about) if one["statement"] not in known]:
@@ -151,6 +157,20 @@ def _reversed(session_id: str) -> list[dict[str, str]]:
     """Of each fact of a session: who or what its value belongs to, asked in two wordings."""
     lines = [json.loads(line) for line in REVERSED.read_text("utf-8").splitlines()]
     return [line for line in lines if line["session"] == session_id]
+
+
+def _with_reversed(session: Session, *, without: set[str]) -> Session:
+    """The session as if a reversed question of each fact had been recorded, and others hadn't."""
+    material = deepcopy(dict(session.material))
+    turned = {one["statement"]: one for one in _reversed(session.session_id)}
+    for fact in material["facts"]:
+        for kind in ("true", "false"):
+            fact[kind] = [question for question in fact[kind] if question not in without]
+        fact["open"] = [one for one in fact["open"] if one["question"] not in without]
+        more = turned[fact["statement"]]
+        fact["open"].append({"question": more["learn"], "answer": more["answer"]})
+    material["qa_train"] = [one for one in material["qa_train"] if one["question"] not in without]
+    return replace(session, material=material)
 
 
 def _one_of_each_kind(questions: Sequence[Question], seed: str) -> list[Question]:
@@ -267,7 +287,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hold-out", action="store_true", help="learn all but one of each kind")
     parser.add_argument("--reversed", action="store_true", help="ask what values belong to as well")
     parser.add_argument(
-        "--learn-reversed", action="store_true", help="learn what values belong to as well"
+        "--learn-reversed", choices=["beside", "among"], help="learn what values belong to as well"
     )
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
