@@ -126,7 +126,8 @@ class LearningSettings:
     answer_weight: float = 1.0
     question_weight: float = 0.0
     frame_weight: float = 0.0
-    learning_rate: float = 2e-3  # measured: docs/experiments.md, "Half the epochs"
+    # Measured: docs/experiments.md, "Half the epochs" and "Other rates and directions".
+    learning_rate: float = 2e-3
     final_learning_rate: float = 0.1  # share of the rate that a straight line ends at
     weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
