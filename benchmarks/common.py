@@ -12,7 +12,7 @@ from typing import Any
 from plum_langchain import LearningSettings
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.evaluation.metrics import Graded, summarise
-from plum_langchain.evaluation.report import markdown_row, percent
+from plum_langchain.evaluation.report import SUMMARY_COLUMNS, markdown_row, summary_row
 from plum_langchain.models import ResolvedModel
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
@@ -80,26 +80,8 @@ def named(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def summary_table(first: str, answers: Mapping[str, Sequence[Graded]]) -> str:
-    """What each arm reached, a row each, in Markdown; the first column is named `first`."""
-    header = [first, "balanced", "95%", "yes", "adjacent", "same slot", "open",
-              "of closed", "of open", "all"]  # fmt: skip
-    rows = [header, ["---"] * len(header)]
-    for name, graded in answers.items():
-        found = summarise(graded)
-        low, high = found.ci95 or (None, None)
-        rows.append(
-            [
-                name,
-                percent(found.balanced_accuracy),
-                f"{percent(low)}-{percent(high)}",
-                percent(found.yes),
-                percent(found.no_adjacent),
-                percent(found.no_same_slot),
-                percent(found.open),
-                str(found.n_closed),
-                str(found.n_open),
-                percent(sum(one.correct for one in graded) / len(graded)),
-            ]
-        )
+def summary_table(answers: Mapping[str, Sequence[Graded]]) -> str:
+    """What each arm reached, in Markdown, as `plum compare` tells it."""
+    rows = [summary_row(arm, summarise(graded)) for arm, graded in answers.items()]
+    rows = [[*SUMMARY_COLUMNS], ["---"] * len(SUMMARY_COLUMNS), *rows]
     return "\n".join(markdown_row(row) for row in rows)

@@ -7,7 +7,8 @@ A parametric memory's answers are made of two things: the fact that the adapter 
 judge's verdict on it, which no other arm of `recall.py` has. Here the facts that each person's last
 adapter was taught are looked up instead: the five nearest the question by the encoder that
 retrieval uses, of which the judge takes the one that fits best, or the nearest alone. Nothing is
-generated. What is asked is what `recall.py` asks after the last session.
+generated. What is asked is what `recall.py` asks after ten sessions. ana and bo are among those
+whom the judge was taught with, so ask about others.
 """
 
 import argparse
@@ -53,7 +54,12 @@ def main() -> None:
                 f"{arguments.home} has no adapter of {exam.user_id!r}; make it with recall.py "
                 "--home, and name the people it has with --people"
             )
-        told = Told(plum.journal, exam.user_id, adapter.generation).recitals or []
+        told = Told(plum.journal, exam.user_id, adapter.generation).recitals
+        if told is None:
+            raise SystemExit(
+                f"{arguments.home} keeps nothing of what {exam.user_id!r}'s adapter was taught, so "
+                "there is nothing to look up; learn with HomeSettings(retention='transcript')"
+            )
         find = _index(encoder, [fact for fact in told if fact != UNKNOWN_ANSWER])
         for one in exam.questions:
             for name, number in (("the nearest", 1), (f"the best of {RECITALS} near", RECITALS)):
@@ -62,7 +68,7 @@ def main() -> None:
         print(f"{exam.user_id}: {len(exam.questions)} questions", file=sys.stderr, flush=True)
     plum.close()
     print(f"machine: {json.dumps(machine())}")
-    print(summary_table("the fact", answers))
+    print(summary_table(answers))
     if arguments.json is not None:
         found = {arm: [asdict(one) for one in graded] for arm, graded in answers.items()}
         arguments.json.write_text(json.dumps(found, indent=1), "utf-8")
@@ -99,7 +105,7 @@ def _from(facts: Sequence[str], judge: Judge, asked: ExamQuestion) -> Answer:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", type=Path, required=True, help="that recall.py --home made")
-    parser.add_argument("--people", nargs="+", default=["ana", "bo"])
+    parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not (arguments.home / "journal.db").exists():

@@ -6,7 +6,8 @@
 
 Reads what `recall.py`, `locomo.py` or `looked_up.py` wrote with --json, one of them at a time, and
 prints what each arm reached on all questions of all files; with recall.py's --corrections those
-too. A file must hold one row: leave out --vary and give one seed.
+too. A file must hold one row: leave out --vary and give one seed. Each must be of other people: the
+same question twice would make the interval narrower than it is.
 """
 
 import argparse
@@ -36,12 +37,12 @@ def main() -> None:
         print(to_markdown(_pooled(found)), end="")
     elif all(isinstance(report, list) and len(report) == 1 for report in reports):
         rows = [report[0] for report in reports]
-        print(summary_table("memory", _pooled(row["comparison"]["answers"] for row in rows)))
+        print(summary_table(_pooled(row["comparison"]["answers"] for row in rows)))
         if corrected := [row["corrections"] for row in rows if row["corrections"]]:
             print()
-            print(summary_table("changed", _pooled({"parametric": one} for one in corrected)))
+            print(summary_table(_pooled({"parametric": one} for one in corrected)))
     elif all(isinstance(report, dict) and "dialogues" not in report for report in reports):
-        print(summary_table("the fact", _pooled(reports)))
+        print(summary_table(_pooled(reports)))
     else:
         parser.error(
             "these aren't all of one kind: name files that recall.py, or locomo.py, or "
@@ -54,7 +55,15 @@ def _pooled(
 ) -> dict[str, list[Graded]]:
     """All answers of each arm, whoever was asked."""
     answers: dict[str, list[Graded]] = defaultdict(list)
+    people: set[str] = set()
     for one in found:
+        here = {graded["user_id"] for arm in one.values() for graded in arm}
+        if twice := people & here:
+            raise SystemExit(
+                f"{', '.join(sorted(twice))} is in more than one file; pool different people, and "
+                "tell several seeds apart"
+            )
+        people |= here
         for arm, graded in one.items():
             answers[arm] += [Graded(**{k: v for k, v in g.items() if k in _NAMES}) for g in graded]
     return answers

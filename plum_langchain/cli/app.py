@@ -44,8 +44,8 @@ class _Commands(TyperGroup):
                 raise
 
     def _say_where_it_goes(self, error: Any) -> None:
-        # Only what is no option of a command has a name in its error: Click's class for it is not
-        # to be had from Typer, and Typer brings its own Click since 0.26.
+        # Told by its attribute: Click's class for what is no option of a command can't be imported
+        # from Typer, some releases of which bring a Click of their own.
         option = getattr(error, "option_name", None)
         mine = next((param for param in self.params if option in param.opts), None)
         if mine is not None:

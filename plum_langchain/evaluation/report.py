@@ -10,7 +10,7 @@ from plum_langchain.session import CLOSED_KINDS
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COLUMNS = (
+SUMMARY_COLUMNS = (
     "arm",
     "balanced",
     "95% interval",
@@ -60,7 +60,7 @@ def to_table(comparison: Comparison) -> "Table":
     from rich.table import Table
 
     table = Table(title="Unseen questions about learned chats", title_justify="left")
-    for number, name in enumerate(_COLUMNS):
+    for number, name in enumerate(SUMMARY_COLUMNS):
         table.add_column(name, justify="left" if number == 0 else "right")
     for row in _rows(comparison):
         style = "bold" if row[0].startswith("parametric") else None
@@ -110,8 +110,8 @@ def to_markdown(comparison: Comparison) -> str:
         f"Model {about['model']}; people: {people}; questions for learning: "
         f"{about['question_maker']}; seed {about['learning']['seed']}; {about['at']}.",
         "",
-        markdown_row(_COLUMNS),
-        markdown_row(["---"] * len(_COLUMNS)),
+        markdown_row(SUMMARY_COLUMNS),
+        markdown_row(["---"] * len(SUMMARY_COLUMNS)),
         *(markdown_row(row) for row in _rows(comparison)),
         "",
         "Balanced accuracy is the mean of the shares right among questions answered Yes and among "
@@ -153,14 +153,16 @@ def _rows(comparison: Comparison) -> list[list[str]]:
     for arm, summary in comparison.arms.items():
         if arm == "retrieval":
             rows += [
-                _row(f"retrieval (Chroma, k={k})", of_k) for k, of_k in comparison.by_k.items()
+                summary_row(f"retrieval (Chroma, k={k})", of_k)
+                for k, of_k in comparison.by_k.items()
             ]
         else:
-            rows.append(_row(ARM_TITLES[arm], summary))
+            rows.append(summary_row(ARM_TITLES[arm], summary))
     return rows
 
 
-def _row(title: str, s: Summary) -> list[str]:
+def summary_row(title: str, s: Summary) -> list[str]:
+    """What an arm reached, a cell for each of `SUMMARY_COLUMNS`."""
     interval = f"{percent(s.ci95[0])}-{percent(s.ci95[1])}" if s.ci95 else "-"
     return [
         title,
