@@ -16,27 +16,21 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from common import CHATS, summary_table
 
 from plum_langchain import Plum
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade
-from plum_langchain.memories.answer import RECITALS, Answer
-from plum_langchain.memories.embeddings import LocalEmbeddings
+from plum_langchain.memories.answer import Answer
+from plum_langchain.memories.recital import RECITALS
 from plum_langchain.memories.told import Told
 from plum_langchain.models import Likely
-from plum_langchain.session import UNKNOWN_ANSWER
-from plum_langchain.verdicts import Judge, verdict
-from plum_langchain.verdicts.recited import choose
-
-Find = Callable[[str], Sequence[str]]
-"""The facts nearest a question, the nearest first."""
+from plum_langchain.verdicts import Judge, candidates, verdict
 
 
 def main() -> None:
@@ -46,7 +40,6 @@ def main() -> None:
     answers: dict[str, list[Graded]] = defaultdict(list)
     plum = Plum(arguments.home)
     judge = Judge(plum.engine)
-    encoder = LocalEmbeddings()
     for exam in exams:
         adapter = plum.recalled(plum.memory_named("parametric"), exam.user_id, "").adapter
         if adapter is None:
@@ -54,17 +47,16 @@ def main() -> None:
                 f"{arguments.home} has no adapter of {exam.user_id!r}; make it with recall.py "
                 "--home, and name the people it has with --people"
             )
-        told = Told(plum.journal, exam.user_id, adapter.generation).recitals
-        if told is None:
+        facts = Told(plum.journal, exam.user_id, adapter.generation).facts
+        if not facts:
             raise SystemExit(
                 f"{arguments.home} keeps nothing of what {exam.user_id!r}'s adapter was taught, so "
                 "there is nothing to look up; learn with HomeSettings(retention='transcript')"
             )
-        find = _index(encoder, [fact for fact in told if fact != UNKNOWN_ANSWER])
         for one in exam.questions:
             for name, number in (("the nearest", 1), (f"the best of {RECITALS} near", RECITALS)):
-                looked_up = _from(find(one.question)[:number], judge, one)
-                answers[name].append(grade(exam.user_id, one, looked_up))
+                near = plum._retrieval.nearest_of(exam.user_id, facts, one.question, number)
+                answers[name].append(grade(exam.user_id, one, _from(near, judge, one)))
         print(f"{exam.user_id}: {len(exam.questions)} questions", file=sys.stderr, flush=True)
     plum.close()
     print(f"machine: {json.dumps(machine())}")
@@ -74,20 +66,10 @@ def main() -> None:
         arguments.json.write_text(json.dumps(found, indent=1), "utf-8")
 
 
-def _index(encoder: LocalEmbeddings, facts: Sequence[str]) -> Find:
-    vectors = np.array(encoder.embed_documents(list(facts)))
-
-    def find(question: str) -> list[str]:
-        nearness = vectors @ np.array(encoder.embed_query(question))
-        return [facts[index] for index in np.argsort(-nearness)]
-
-    return find
-
-
 def _from(facts: Sequence[str], judge: Judge, asked: ExamQuestion) -> Answer:
     """An answer as the parametric memory's, but that all these facts are as likely."""
     started = time.perf_counter()
-    fact = choose(judge, [Likely(one, 0.0) for one in facts], asked.question)
+    fact = candidates(judge, [Likely(one, 0.0) for one in facts], asked.question)[0].text
     yes = verdict(judge, fact, asked.question) if asked.closed else None
     text = fact if yes is None else "Yes" if yes > 0.5 else "No"
     return Answer(

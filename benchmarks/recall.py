@@ -97,7 +97,8 @@ def _run(
             alone.close()
         corrected = []
         if arguments.corrections:
-            corrected = [g for exam in exams for g in _corrections(plum, exam.user_id)]
+            memory = arguments.corrections
+            corrected = [g for exam in exams for g in _corrections(plum, exam.user_id, memory)]
         plum.close()
     summary = found.arms["parametric"]
     learned = [c for c in found.consolidated if c.state == "learned"]
@@ -136,7 +137,7 @@ def _run(
     return record, found
 
 
-def _corrections(plum: Plum, user_id: str) -> list[Graded]:
+def _corrections(plum: Plum, user_id: str, memory: str) -> list[Graded]:
     """What a person's later sessions changed: the new is true, the old is not any more."""
     asked: list[ExamQuestion] = []
     for change in _changes():
@@ -146,7 +147,8 @@ def _corrections(plum: Plum, user_id: str) -> list[Graded]:
             asked += [ExamQuestion(about, q, "No", "no_same_slot") for q in change["old"]]
             asked.append(ExamQuestion(about, **change["open"], kind="open"))
     return [
-        grade(user_id, one, plum.ask(user_id, one.question, closed=one.closed)) for one in asked
+        grade(user_id, one, plum.ask(user_id, one.question, memory=memory, closed=one.closed))
+        for one in asked
     ]
 
 
@@ -201,8 +203,10 @@ def _arguments() -> argparse.Namespace:
         "--everyday", action="store_true", help="chat with each person's adapter as well"
     )
     parser.add_argument(
-        "--corrections", action="store_true",
-        help="ask for what later sessions changed as well; for all ten sessions of a person",
+        "--corrections", nargs="?", const="parametric",
+        choices=["parametric", "retrieval", "hybrid"],
+        help="ask this memory (parametric) for what later sessions changed as well; for all ten "
+        "sessions of a person",
     )  # fmt: skip
     parser.add_argument(
         "--home", type=Path,

@@ -5,6 +5,7 @@ import time
 from abc import ABC
 from collections.abc import Sequence
 
+from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError
 from plum_langchain.journal import Journal
 from plum_langchain.learning.template import Message
@@ -25,6 +26,7 @@ from plum_langchain.memories.answer import (
     whole_sessions,
 )
 from plum_langchain.memories.base import check_memory_name
+from plum_langchain.memories.recital import RECITALS
 from plum_langchain.memories.recollection import Recollection, recollect
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
@@ -63,7 +65,10 @@ class Asking(ABC):
 
         An adapter that was taught to recite facts brings back several of those it was taught, of
         which the one that is about the question is the answer; its `source` tells who said it and
-        when. (A chat model replies at once, in its own words.)
+        when. Hybrid looks up facts that it was taught as well (by the embeddings of retrieval), and
+        reads the nearest exchanges of those sessions alone that told it no fact: of one that is
+        learned only what it was taught comes back. (A chat model replies at once, in its own words,
+        and reads any exchange.)
 
         Args:
             user_id: Whose memory.
@@ -72,7 +77,7 @@ class Asking(ABC):
                 the prompt.
             closed: Answer Yes or No: judged from the fact that comes back, or scored against each
                 other by a model that brings none back.
-            k: How many exchanges retrieval and hybrid recall.
+            k: How many exchanges retrieval and hybrid read.
             context: The session for memory="context", or several: those are put in with their
                 dates.
             max_new_tokens: Bound of what is generated freely; facts come back whole.
@@ -83,6 +88,7 @@ class Asking(ABC):
                 taught to judge what comes back (`Judge`).
             WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
             UnknownGenerationError: it was given up while it was asked.
+            ModelNotFoundError, BusyError: as `recall`.
         """
         self.journal.sessions.require_user(user_id)
         started = time.perf_counter()
@@ -96,6 +102,13 @@ class Asking(ABC):
         else:
             recalled = self.recalled(self.memory_named(memory, k=k), user_id, question)
         adapter = recalled.adapter
+        told = Told(self.journal, user_id, adapter.generation) if adapter else None
+        looked_up: list[str] = []
+        if memory == "hybrid" and adapter and told and self._recites(adapter):
+            retrieval = self._retrieval.with_k(k)
+            looked_up = retrieval.nearest_of(user_id, told.facts, question, RECITALS)
+            unlearned = retrieval.search(user_id, question, without=told.sessions)
+            recalled = Recalled(adapter, unlearned)
         return answer(
             self.engine,
             self._judge,
@@ -106,7 +119,8 @@ class Asking(ABC):
             closed=closed,
             started=started,
             max_new_tokens=max_new_tokens,
-            told=Told(self.journal, user_id, adapter.generation) if adapter else None,
+            told=told,
+            looked_up=looked_up,
         )
 
     def recall(
@@ -118,8 +132,9 @@ class Asking(ABC):
             user_id: Whose memory.
             query: In the user's voice; best a question.
             memory: "parametric" brings back facts that the adapter was taught, "retrieval" the
-                nearest exchanges, "hybrid" those after the facts (those alone, with a warning, if
-                the adapter was taught bare answers), "none" nothing.
+                nearest exchanges, "hybrid" facts that are recalled or looked up, and exchanges
+                after them (exchanges alone, with a warning, if the adapter was taught bare
+                answers), "none" nothing.
             k: How many facts, and how many exchanges, at most.
 
         Raises:
@@ -137,7 +152,7 @@ class Asking(ABC):
             return found
         if memory in ("parametric", "hybrid"):
             try:
-                found += self._recollected(user_id, query, k)
+                found += self._recollected(user_id, query, k, look_up=memory == "hybrid")
             except InvalidInputError as error:
                 if memory == "parametric":
                     raise
@@ -151,18 +166,29 @@ class Asking(ABC):
                 found.append(Recollection(snippet.text, near, source, "retrieval"))
         return found
 
-    def _recollected(self, user_id: str, query: str, k: int) -> list[Recollection]:
+    def _recites(self, adapter: AdapterRef) -> bool:
+        return bool(self.engine.manifest(adapter).settings.get("recite"))
+
+    def _recollected(
+        self, user_id: str, query: str, k: int, *, look_up: bool
+    ) -> list[Recollection]:
         adapter = self.recalled(self._parametric, user_id, query).adapter
         if adapter is None:
             return []
+        told = Told(self.journal, user_id, adapter.generation)
+
+        def near(asked: str, number: int) -> list[str]:
+            return self._retrieval.nearest_of(user_id, told.facts, asked, number)
+
         return recollect(
             self.engine,
             self._judge,
             adapter,
-            Told(self.journal, user_id, adapter.generation),
+            told,
             query,
             system_prompt=self.learning.system_prompt,
             k=k,
+            look_up=near if look_up else None,
         )
 
     def memory_named(self, name: str, *, k: int | None = None) -> Memory:

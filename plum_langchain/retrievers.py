@@ -30,7 +30,8 @@ class PlumRetriever(BaseRetriever):
             call's config, or by the run it is part of (context or `configurable`, as for
             `PlumMiddleware`).
         memory: "parametric" brings back facts from the user's adapter, "retrieval" the nearest
-            exchanges from Chroma, "hybrid" both, "none" nothing.
+            exchanges from Chroma, "hybrid" both, and facts that the adapter was taught and doesn't
+            recall; "none" nothing.
         k: How many facts, and how many exchanges, at most. May instead be given per call.
 
     Instantiate:

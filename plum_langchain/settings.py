@@ -337,8 +337,8 @@ class HomeSettings:
     # What is kept of a session once it was learned: "transcript" (all of it), "questions" (what it
     # was learned from, so that later sessions replay it and it can be learned again), or "nothing"
     # (PLUM may dispose of a conversation then; nothing is replayed, and to forget a session is to
-    # lose those learned after it). Retrieval finds transcripts only. SECURITY.md has what each
-    # leaves to be forgotten.
+    # lose those learned after it). Retrieval finds transcripts only, hybrid the facts of the
+    # questions as well. SECURITY.md has what each leaves to be forgotten.
     retention: Retention = "transcript"
 
     def __post_init__(self) -> None:

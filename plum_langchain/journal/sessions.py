@@ -231,6 +231,11 @@ class Sessions:
                 raise UnknownSessionError(f"no session has the key {key}")
             return session_of(connection, row)
 
+    def ids(self, keys: Sequence[int]) -> set[str]:
+        """What the sessions of these journal keys are called; nothing of one that isn't there."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(_s.c.session_id).where(_s.c.id.in_(keys))))
+
     def all(self, user_id: str | None = None, state: SessionState | None = None) -> list[Session]:
         """Sessions in the order they began, with their turns."""
         query = select(_s).order_by(_s.c.started_at, _s.c.id)

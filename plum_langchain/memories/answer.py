@@ -4,19 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plum_langchain.errors import UnknownGenerationError
-from plum_langchain.memories.base import Recalled, Snippet, with_snippets
+from plum_langchain.memories.base import Recalled, Snippet
+from plum_langchain.memories.recital import as_messages, recite
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
-from plum_langchain.verdicts import Judge, choose, verdict
+from plum_langchain.verdicts import Judge, verdict
 
 ANSWER_TOKENS = 96
 """The bound of an answer, unless another is given."""
-
-RECITALS = 5
-"""How many facts an adapter may bring back, of which the one that fits the question best is kept.
-Measured: docs/experiments.md, "Several facts, of which one fits"."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +20,9 @@ class Answer:
     """What came back for one question.
 
     `yes` is the probability of Yes for a closed question (then `text` is the likelier word), judged
-    from what the memory brought back (`recited`) or scored against No, and None for an open one.
+    from the fact that came back (`recited`) or scored against No, and None for an open one.
     `seconds` covers recall and generation; `sources` are the snippets put into the prompt, `source`
-    is where the fact that an adapter brought back was told.
+    is where the fact that came back was told.
     """
 
     text: str
@@ -52,8 +48,11 @@ def answer(
     started: float,
     max_new_tokens: int = ANSWER_TOKENS,
     told: Told | None = None,
+    looked_up: Sequence[str] = (),
 ) -> Answer:
     """Ask the base model or the recalled adapter, with the recalled snippets in the prompt.
+
+    Of an adapter that was taught to recite, the answer is the fact that fits the question best.
 
     Args:
         engine: What generates.
@@ -66,35 +65,31 @@ def answer(
         closed: Yes or No: judged from what is recited, else scored against each other.
         started: `time.perf_counter()` from before recalling.
         max_new_tokens: Bound of what is generated freely.
-        told: What the adapter was taught to recite. Beside no snippets nothing else comes back,
-            so that no answer is a mixture of two facts; a fact comes back whole, however long it
-            is. Without, or where nothing of it is kept, whatever the adapter says.
+        told: What the adapter was taught to recite; see `recite`.
+        looked_up: Those of the facts it was taught that another search found.
 
     Raises:
-        UnknownGenerationError: nothing is known any more of what the adapter was taught.
-        ChatTemplateError, InvalidInputError, WrongBaseModelError, DamagedAdapterError: as
-            `Engine.likely`.
+        UnknownGenerationError, ChatTemplateError, InvalidInputError, WrongBaseModelError,
+            DamagedAdapterError, CacheError: as `recite`.
     """
-    system = with_snippets(system_prompt, recalled.snippets)
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": question})
+    messages = as_messages(system_prompt, recalled.snippets, question)
     yes: float | None = None
     recited: str | None = None
     source: Source | None = None
     adapter = recalled.adapter
     if adapter is not None and engine.manifest(adapter).settings.get("recite"):
-        among = None
-        if told is not None and not recalled.snippets:
-            among = told.recitals
-            if among is not None and not among:
-                raise UnknownGenerationError(
-                    f"generation {adapter.generation} was given up while it was asked (forgotten, "
-                    "or rolled back); ask again"
-                )
-        likely, prompt_tokens = engine.likely(
-            messages, adapter, RECITALS, max_new_tokens, among=among
+        found, prompt_tokens = recite(
+            engine,
+            judge,
+            adapter,
+            question,
+            system_prompt=system_prompt,
+            told=told,
+            looked_up=looked_up,
+            snippets=recalled.snippets,
+            max_new_tokens=max_new_tokens,
         )
-        text = choose(judge, likely, question)
+        text = found[0].text
         source = told.source(text) if told else None
         if closed:
             recited, yes = text, verdict(judge, text, question)

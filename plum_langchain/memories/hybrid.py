@@ -1,4 +1,8 @@
-"""Both at once: the user's adapter and retrieved text (arXiv 2510.12668 finds it beats either)."""
+"""Both at once: the user's adapter and retrieved text (arXiv 2510.12668 finds it beats either).
+
+This is what a chat model wears and reads. Who asks for facts (`Plum.ask`, `Plum.recall`) has them
+looked up besides: see `asking`.
+"""
 
 from plum_langchain.memories.base import MemoryName, Recalled
 from plum_langchain.memories.parametric import Parametric

@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,13 @@ class Opened:
         """Of each text in it."""
         return list(self.store._collection.get(include=["metadatas"])["metadatas"])
 
-    def search(self, vector: Sequence[float], k: int) -> list[tuple[Any, float]]:
-        """The nearest documents, with their cosine distance."""
+    def search(
+        self, vector: Sequence[float], k: int, without: Collection[str] = ()
+    ) -> list[tuple[Any, float]]:
+        """The nearest documents, with their cosine distance; none of these sessions."""
+        others = {"session_id": {"$nin": list(without)}} if without else None
         search = self.store.similarity_search_by_vector_with_relevance_scores
-        return list(search(list(vector), k=k))
+        return list(search(list(vector), k=k, filter=others))
 
     def wipe_unused(self) -> None:
         """Zero the files of vectors until Chroma has written the first of them (after 1000).

@@ -1,15 +1,16 @@
 """What comes back about a message, as text: for who can't answer with the user's adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plum_langchain.adapters import AdapterRef
-from plum_langchain.errors import InvalidInputError
-from plum_langchain.memories.answer import ANSWER_TOKENS, RECITALS
+from plum_langchain.errors import InvalidInputError, UnknownGenerationError
+from plum_langchain.memories.answer import ANSWER_TOKENS
 from plum_langchain.memories.base import MemoryName
+from plum_langchain.memories.recital import RECITALS, recite
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
-from plum_langchain.verdicts import Judge, candidates
+from plum_langchain.verdicts import Judge
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Recollection:
         confidence: From 0 to 1. Of a fact the probability that it is about what was asked, by the
             judge; of an exchange the cosine similarity to it.
         source: Where it was told, if that is known.
-        memory: What it came from, "parametric" or "retrieval".
+        memory: "parametric" of what the adapter was taught, recalled or looked up; "retrieval" of
+            an exchange.
     """
 
     text: str
@@ -39,10 +41,11 @@ def recollect(
     *,
     system_prompt: str | None,
     k: int,
+    look_up: Callable[[str, int], Sequence[str]] | None = None,
 ) -> list[Recollection]:
-    """The facts an adapter brings back about a message, the likeliest first.
+    """The facts that come back about a message, the likeliest first.
 
-    Those alone that it holds likelier than that the matter was never talked about.
+    Those alone that are likelier than that the matter was never talked about.
 
     Args:
         engine: What recites.
@@ -52,6 +55,7 @@ def recollect(
         query: In the user's voice; best a question. Of a long message the end counts.
         system_prompt: The one adapters were trained with.
         k: At most so many.
+        look_up: Finds so many of the facts it was taught in another way, as well.
 
     Raises:
         InvalidInputError: the adapter was taught bare answers; or as `Engine.likely`.
@@ -62,16 +66,24 @@ def recollect(
             f"generation {adapter.generation} was taught bare answers (recite=False) and brings no "
             "facts back; learn with LearningSettings(recite=True), or use memory='retrieval'"
         )
-    among = told.recitals
-    if among is not None and not among:  # given up while it was asked
-        return []
     asked = query[-_ASKED:]
-    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    messages.append({"role": "user", "content": asked})
     number = max(RECITALS, k + 1)  # one of them may be that it was never talked about
-    likely, _ = engine.likely(messages, adapter, number, ANSWER_TOKENS, among=among)
+    try:
+        recited, _ = recite(
+            engine,
+            judge,
+            adapter,
+            asked,
+            system_prompt=system_prompt,
+            told=told,
+            looked_up=look_up(asked, number) if look_up else (),
+            number=number,
+            max_new_tokens=ANSWER_TOKENS,
+        )
+    except UnknownGenerationError:  # given up while it was asked
+        return []
     found: list[Recollection] = []
-    for one in candidates(judge, likely, asked):
+    for one in recited:
         if one.fit is None or len(found) == k:
             break
         found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))

@@ -1,14 +1,15 @@
 """The baseline: exchanges of earlier chats in a Chroma index, the nearest put into the prompt.
 
 A user's index is derived from the journal and brought up to date at every search, so that it
-never misses a chat and never keeps a forgotten one.
+never misses a chat and never keeps a forgotten one. What else is looked up by its embeddings (the
+facts that an adapter was taught, for hybrid) is in no index: see `nearest`.
 """
 
 import copy
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.errors import InvalidInputError
@@ -18,6 +19,7 @@ from plum_langchain.journal.database import storable
 from plum_langchain.memories.base import MemoryName, Recalled, Snippet
 from plum_langchain.memories.index import Indexes, Opened
 from plum_langchain.memories.memory_index import MemoryIndex, MemoryIndexes
+from plum_langchain.memories.nearest import Nearest
 from plum_langchain.session import Session, SessionState
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Retrieval:
         # An index on the disk would hold in the clear what an encrypted journal doesn't.
         self._indexes = MemoryIndexes() if journal.encrypted else Indexes(home.retrieval)
         self._embeddings = _Lazily(embeddings)
+        self._nearest = Nearest(self._embeddings.get)
 
     def with_k(self, k: int) -> "Retrieval":
         """The same index, recalling `k` exchanges.
@@ -70,8 +73,15 @@ class Retrieval:
         """The exchanges nearest to the query."""
         return Recalled(snippets=self.search(user_id, query))
 
-    def search(self, user_id: str, query: str) -> tuple[Snippet, ...]:
+    def search(
+        self, user_id: str, query: str, *, without: Collection[str] = ()
+    ) -> tuple[Snippet, ...]:
         """The `k` exchanges of this user nearest to the query, nearest first.
+
+        Args:
+            user_id: Whose.
+            query: What they are to be near to.
+            without: The ids of sessions whose exchanges aren't wanted.
 
         Raises:
             BusyError: another process owns the index.
@@ -91,8 +101,8 @@ class Retrieval:
             if changed and not self._update(opened, user_id, key):
                 # A session it holds was forgotten: only a new index is sure to hold none of it.
                 self._indexes.delete(owner)
-                return self.search(user_id, query)
-            found = opened.search(vector, self.k)
+                return self.search(user_id, query, without=without)
+            found = opened.search(vector, self.k, without)
             if changed:
                 opened.wipe_unused()
                 opened.version = version
@@ -101,8 +111,24 @@ class Retrieval:
             for document, distance in found
         )
 
+    def nearest_of(self, user_id: str, texts: Sequence[str], query: str, number: int) -> list[str]:
+        """Of texts of this user that are at hand the nearest to the query, nearest first.
+
+        Args:
+            user_id: Whose.
+            texts: All there are, as they are now; their vectors stay in this process.
+            query: What they are to be near to.
+            number: At most so many.
+
+        Raises:
+            ModelNotFoundError: the default embeddings' weights are nowhere to be found.
+        """
+        return self._nearest.find(self._home.owner(user_id), texts, query, number)
+
     def forget(self, user_id: str) -> None:
-        """Delete the user's index; the next search makes a new one of what the journal has.
+        """Delete the user's index, and let go of the vectors of what is at hand.
+
+        The next search makes a new one of what the journal has.
 
         Raises:
             BusyError: another process owns the index.
@@ -111,7 +137,9 @@ class Retrieval:
 
     def delete_index(self, user_id: str) -> int:
         """The same; returns how many files it was."""
-        return self._indexes.delete(self._home.owner(user_id))
+        owner = self._home.owner(user_id)
+        self._nearest.drop(owner)
+        return self._indexes.delete(owner)
 
     def require_ownership(self) -> None:
         """Make sure that `forget` can delete: only the owning process may.
@@ -132,6 +160,7 @@ class Retrieval:
 
     def close(self) -> None:
         """Let another process own the index."""
+        self._nearest.clear()
         self._indexes.close()
 
     def _update(self, opened: Opened | MemoryIndex, user_id: str, key: str | None) -> bool:

@@ -36,9 +36,12 @@ class Told:
         self._generation = generation
 
     @cached_property
+    def _taught(self) -> dict[int, list[Question]]:
+        return self._journal.generations.replay_questions(self._user_id, self._generation)
+
+    @cached_property
     def _questions(self) -> dict[int, list[Question]]:
-        generations = self._journal.generations
-        return latest(generations.replay_questions(self._user_id, self._generation))
+        return latest(self._taught)
 
     @property
     def recitals(self) -> list[str] | None:
@@ -52,13 +55,25 @@ class Told:
             return found
         return None
 
+    @property
+    def facts(self) -> list[str]:
+        """Those of its recitals that tell something, each once; none where nothing is kept."""
+        telling = (q for own in self._questions.values() for q in own if _is_fact(q))
+        return list(dict.fromkeys(q.recital for q in telling))
+
+    @property
+    def sessions(self) -> set[str]:
+        """The ids of the sessions that told any fact, be it one that a later session changed."""
+        telling = [key for key, own in self._taught.items() if any(map(_is_fact, own))]
+        return self._journal.sessions.ids(telling)
+
     def source(self, recital: str) -> Source | None:
         """Of a fact; None for what is no fact of this generation.
 
         Where several sessions told it, the one that was learned last.
         """
         for key in reversed(self._questions):
-            telling = [q for q in self._questions[key] if _tells(q, recital)]
+            telling = [q for q in self._questions[key] if _is_fact(q) and q.recital == recital]
             if telling:
                 session = self._journal.sessions.by_key(key)
                 turns = sorted(index for q in telling for index in q.evidence)
@@ -68,5 +83,5 @@ class Told:
         return None
 
 
-def _tells(question: Question, recital: str) -> bool:
-    return question.statement is not None and question.recital == recital
+def _is_fact(question: Question) -> bool:
+    return bool(question.statement) and question.recital == question.statement

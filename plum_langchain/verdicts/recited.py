@@ -35,20 +35,23 @@ class Candidate:
     fit: float | None
 
 
-def candidates(judge: Judge, likely: Sequence[Likely], question: str) -> list[Candidate]:
+def candidates(
+    judge: Judge, likely: Sequence[Likely], question: str, *, trust: float = 1.0
+) -> list[Candidate]:
     """What may be the answer, the best first.
 
     Of a fact that changed the better fitting side counts.
 
     Args:
-        judge: Reads each of them with the question.
+        judge: Reads each fact with the question.
         likely: What the adapter may answer; at least one.
         question: In the user's voice.
+        trust: How much the adapter's opinion counts, from 0 to 1.
 
     Raises:
         ChatTemplateError, InvalidInputError, CacheError: as `Judge.probability`.
     """
-    likely = [one for one in likely if one.text] or likely
+    likely = [one for one in likely if one.text] or likely  # rather anything than nothing
     sides = [
         (one.text, side)
         for one in likely
@@ -62,25 +65,12 @@ def candidates(judge: Judge, likely: Sequence[Likely], question: str) -> list[Ca
     scored = [
         Candidate(
             one.text,
-            one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS)),
+            trust * one.log_probability + _FITS * math.log(fits.get(one.text, _NO_FACT_FITS)),
             fits.get(one.text),
         )
         for one in likely
     ]
     return sorted(scored, key=lambda one: -one.score)
-
-
-def choose(judge: Judge, likely: Sequence[Likely], question: str) -> str:
-    """The recital that the adapter holds likely and the judge finds to be about the question.
-
-    The first of the `candidates`; a single one is not judged.
-
-    Raises:
-        ChatTemplateError, InvalidInputError, CacheError: as `Judge.probability`.
-    """
-    if len(likely) == 1:
-        return likely[0].text
-    return candidates(judge, likely, question)[0].text
 
 
 def verdict(judge: Judge, recited: str, question: str) -> float:

@@ -10,8 +10,9 @@ import pytest
 
 from plum_langchain.adapters import AdapterRef, AdapterStore
 from plum_langchain.errors import UnknownGenerationError
-from plum_langchain.memories.answer import RECITALS, Answer, answer
+from plum_langchain.memories.answer import Answer, answer
 from plum_langchain.memories.base import Recalled, Snippet
+from plum_langchain.memories.recital import RECITALS
 from plum_langchain.models import Engine
 from plum_langchain.session import UNKNOWN_ANSWER, Question
 from tests.unit_tests.learning.learnable import FAST

@@ -64,6 +64,24 @@ def test_a_query_without_words_finds_nothing(chats: Any) -> None:
     assert find(chats, "") == find(chats, " \n") == []
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_sessions_that_are_not_wanted_crowd_nothing_out(
+    open_plum: Callable[..., Any], tmp_path: Path, encrypted: bool
+) -> None:
+    plum = open_plum(keys=tmp_path / "keys") if encrypted else open_plum()
+    nearer = [f"s{number}" for number in range(40)]
+    for name in nearer:
+        plum.add_session(session("ana", name, "I keep grey geese.", "Geese!"))
+    plum.add_session(session("ana", "far", "My geese are in the garden of my aunt.", "I see."))
+    retrieval = plum.memory_named("retrieval", k=3)
+    assert {one.session_id for one in retrieval.search("ana", "grey geese")} < set(nearer)
+    (found,) = retrieval.search("ana", "grey geese", without=nearer)
+    assert found.session_id == "far"
+    (left, *_) = retrieval.search("ana", "grey geese", without=[*nearer[1:], "far", "unknown"])
+    assert left.session_id == nearer[0]
+    assert retrieval.search("ana", "grey geese", without=[*nearer, "far"]) == ()
+
+
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "3"])
 def test_k_is_checked(plum: Any, k: Any) -> None:
     for ask in (

@@ -42,6 +42,19 @@ def test_it_is_what_was_learned_until_then(journal: Journal) -> None:
     assert Told(journal, "ana", 3).recitals == Told(journal, "bo", 1).recitals == []
 
 
+def test_what_tells_something_and_who_told_it(journal: Journal) -> None:
+    assert Told(journal, "ana", 1).facts == [MONDAYS, RYE]
+    assert Told(journal, "ana", 2).facts == [RYE, NOW]
+    assert Told(journal, "ana", 1).sessions == {"first"}
+    assert Told(journal, "ana", 2).sessions == {"first", "second"}
+    journal.sessions.add(Session("ana", "third", (Turn("user", "We rest on Sundays."),), BEGAN[1]))
+    learn(journal, "third", questions=[Question(ASKED, "No", "no_same_slot", (0,), "On Sundays.")])
+    third = Told(journal, "ana", 3)
+    assert third.facts == [RYE, "On Sundays."]
+    assert third.sessions == {"first", "second", "third"}  # the second's only fact has changed
+    assert (Told(journal, "bo", 1).facts, Told(journal, "bo", 1).sessions) == ([], set())
+
+
 def test_a_fact_has_a_session_a_time_and_a_speaker(journal: Journal) -> None:
     told = Told(journal, "ana", 2)
     assert told.source(RYE) == Source("first", BEGAN[0], "assistant")

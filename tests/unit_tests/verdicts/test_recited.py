@@ -8,7 +8,7 @@ import pytest
 from plum_langchain.models import Likely
 from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.session import UNKNOWN_ANSWER
-from plum_langchain.verdicts import Judge, choose, verdict
+from plum_langchain.verdicts import Judge, candidates, verdict
 
 NOW, OLD = "Your class moved from Monday to Thursday.", "Your class is on Monday in room 3."
 BOTH = f"{NOW}{EARLIER}{OLD}"
@@ -89,9 +89,18 @@ class Fitting:
 )
 def test_the_fact_that_fits_is_kept(likely: dict[str, float], chosen: str) -> None:
     judge = cast(Judge, Fitting(bakery=0.1, boat=0.9, whale=0.0))
-    assert choose(judge, [Likely(*one) for one in likely.items()], "Do I sail?") == chosen
+    found = candidates(judge, [Likely(*one) for one in likely.items()], "Do I sail?")
+    assert found[0].text == chosen
+
+
+def test_an_adapter_that_is_trusted_less_is_overruled_sooner() -> None:
+    judge = cast(Judge, Fitting(bakery=0.1, boat=0.9))
+    likely = [Likely("bakery", -0.1), Likely("boat", -6.0)]
+    found = [candidates(judge, likely, "Do I sail?", trust=trust) for trust in (1.0, 0.5, 0.0)]
+    assert [of_it[0].text for of_it in found] == ["bakery", "boat", "boat"]
+    assert candidates(judge, likely, "Do I sail?") == found[0]  # in full, unless told otherwise
 
 
 def test_a_fact_that_fits_not_at_all_can_still_be_the_only_one() -> None:
     judge = cast(Judge, Fitting(a=0.0, b=0.0))
-    assert choose(judge, [Likely("a", -1.0), Likely("b", -2.0)], "Do I sail?") == "a"
+    assert candidates(judge, [Likely("a", -1.0), Likely("b", -2.0)], "Do I sail?")[0].text == "a"
