@@ -9,13 +9,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from plum_langchain import LearningSettings
+from plum_langchain import LearningSettings, Plum
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.evaluation.metrics import Graded, summarise
 from plum_langchain.evaluation.report import SUMMARY_COLUMNS, markdown_row, summary_row
 from plum_langchain.models import ResolvedModel
+from plum_langchain.verdicts import Judge
+from plum_langchain.verdicts.pairs import shipped_pairs
+from plum_langchain.writer import Writer
+from plum_langchain.writer.examples import shipped_examples
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
+
+
+def hold_out(plum: Plum, people: Sequence[str]) -> None:
+    """Have the judge and the writer taught anew, without the pairs and examples of these people.
+
+    ana and bo are among those whom the shipped ones were taught with. Teaching both takes half an
+    hour with two threads, and is done when they are first needed.
+    """
+    judge = Judge(plum.engine, [one for one in shipped_pairs() if one.of not in people])
+    plum._judge = judge
+    plum._writer = Writer(
+        plum.engine, judge, [one for one in shipped_examples() if one.of not in people]
+    )
 
 
 def shelve(

@@ -1,14 +1,14 @@
-"""What an index of the same facts would answer: how much is the memory's, how much the judge's.
+"""Recalled by the adapter, looked up in an index of the same facts, or both at once.
 
     python benchmarks/recall.py --people chidi dara --sessions 10 --home HOME
     python benchmarks/looked_up.py --people chidi dara --home HOME
 
 A parametric memory's answers are made of two things: the fact that the adapter brings back, and the
 judge's verdict on it, which no other arm of `recall.py` has. Here the facts that each person's last
-adapter was taught are looked up instead: the five nearest the question by the encoder that
-retrieval uses, of which the judge takes the one that fits best, or the nearest alone. Nothing is
-generated. What is asked is what `recall.py` asks after ten sessions. ana and bo are among those
-whom the judge was taught with, so ask about others.
+adapter was taught are also looked up: those nearest the question by the encoder that retrieval
+uses. What each finds is judged in the same way; of both at once, as hybrid answers, with the
+adapter's log-probability in full, in part and not at all. What is asked is what `recall.py` asks.
+ana and bo are among those whom the judge was taught with, so ask about others, or with --held-out.
 """
 
 import argparse
@@ -20,26 +20,32 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from common import CHATS, summary_table
+from common import CHATS, hold_out, summary_table
 
 from plum_langchain import Plum
+from plum_langchain.adapters import AdapterRef
 from plum_langchain.evaluation import machine, read_exams
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade
-from plum_langchain.memories.answer import Answer
-from plum_langchain.memories.recital import RECITALS
+from plum_langchain.memories.answer import ANSWER_TOKENS, Answer
+from plum_langchain.memories.recital import RECITALS, brought_back
 from plum_langchain.memories.told import Told
 from plum_langchain.models import Likely
 from plum_langchain.verdicts import Judge, candidates, verdict
+
+TRUST = (1.0, 0.5, 0.25, 0.0)
+"""How much the adapter's log-probability counts, where facts are looked up as well."""
 
 
 def main() -> None:
     """Ask and print."""
     arguments = _arguments()
-    exams = read_exams([CHATS / f"{person}.jsonl" for person in arguments.people])
+    paths = [CHATS / f"{person}.jsonl" for person in arguments.people]
+    exams = read_exams(paths, max_sessions=arguments.sessions)
     answers: dict[str, list[Graded]] = defaultdict(list)
     plum = Plum(arguments.home)
-    judge = Judge(plum.engine)
+    if arguments.held_out:
+        hold_out(plum, arguments.people)
     for exam in exams:
         adapter = plum.recalled(plum.memory_named("parametric"), exam.user_id, "").adapter
         if adapter is None:
@@ -47,29 +53,52 @@ def main() -> None:
                 f"{arguments.home} has no adapter of {exam.user_id!r}; make it with recall.py "
                 "--home, and name the people it has with --people"
             )
-        facts = Told(plum.journal, exam.user_id, adapter.generation).facts
-        if not facts:
+        told = Told(plum.journal, exam.user_id, adapter.generation)
+        if not told.facts:
             raise SystemExit(
                 f"{arguments.home} keeps nothing of what {exam.user_id!r}'s adapter was taught, so "
                 "there is nothing to look up; learn with HomeSettings(retention='transcript')"
             )
         for one in exam.questions:
-            for name, number in (("the nearest", 1), (f"the best of {RECITALS} near", RECITALS)):
-                near = plum._retrieval.nearest_of(exam.user_id, facts, one.question, number)
-                answers[name].append(grade(exam.user_id, one, _from(near, judge, one)))
+            for arm, found in _answers(plum, exam.user_id, adapter, told, one).items():
+                answers[arm].append(grade(exam.user_id, one, found))
         print(f"{exam.user_id}: {len(exam.questions)} questions", file=sys.stderr, flush=True)
     plum.close()
     print(f"machine: {json.dumps(machine())}")
     print(summary_table(answers))
     if arguments.json is not None:
-        found = {arm: [asdict(one) for one in graded] for arm, graded in answers.items()}
-        arguments.json.write_text(json.dumps(found, indent=1), "utf-8")
+        written = {arm: [asdict(one) for one in graded] for arm, graded in answers.items()}
+        arguments.json.write_text(json.dumps(written, indent=1), "utf-8")
 
 
-def _from(facts: Sequence[str], judge: Judge, asked: ExamQuestion) -> Answer:
-    """An answer as the parametric memory's, but that all these facts are as likely."""
+def _answers(
+    plum: Plum, user_id: str, adapter: AdapterRef, told: Told, asked: ExamQuestion
+) -> dict[str, Answer]:
+    """What each way answers; an index alone holds all that it finds as likely."""
+    near = plum._retrieval.nearest_of(user_id, told.facts, asked.question, RECITALS)
+    ways = {
+        "the nearest": ([Likely(near[0], 0.0)], 1.0),
+        f"the best of {RECITALS} near": ([Likely(one, 0.0) for one in near], 1.0),
+    }
+    none: list[str] = []
+    for name, looked_up in (("recalled", none), ("both", near)):
+        likely, _ = brought_back(
+            plum.engine,
+            adapter,
+            asked.question,
+            system_prompt=plum.learning.system_prompt,
+            told=told,
+            looked_up=looked_up,
+            max_new_tokens=ANSWER_TOKENS,
+        )
+        for trust in TRUST if looked_up else (1.0,):
+            ways[f"{name}, trust {trust:g}" if looked_up else name] = (likely, trust)
+    return {name: _judged(plum._judge, *way, asked) for name, way in ways.items()}
+
+
+def _judged(judge: Judge, likely: Sequence[Likely], trust: float, asked: ExamQuestion) -> Answer:
     started = time.perf_counter()
-    fact = candidates(judge, [Likely(one, 0.0) for one in facts], asked.question)[0].text
+    fact = candidates(judge, likely, asked.question, trust=trust)[0].text
     yes = verdict(judge, fact, asked.question) if asked.closed else None
     text = fact if yes is None else "Yes" if yes > 0.5 else "No"
     return Answer(
@@ -88,6 +117,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", type=Path, required=True, help="that recall.py --home made")
     parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
+    parser.add_argument("--sessions", type=int, default=10, help="of each person")
+    parser.add_argument(
+        "--held-out", action="store_true", help="teach the judge anew, without these people"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not (arguments.home / "journal.db").exists():

@@ -20,7 +20,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS
+from common import CHATS, hold_out
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings, ServingSettings
 from plum_langchain.evaluation import (
@@ -82,6 +82,8 @@ def _run(
         home = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         again = (home / "journal.db").exists()
         plum = Plum(home, model=arguments.model, learning=learning, question_settings=asked)
+        if arguments.held_out:
+            hold_out(plum, arguments.people)
         found = compare(
             plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False,
             again=again,
@@ -207,6 +209,11 @@ def _arguments() -> argparse.Namespace:
         choices=["parametric", "retrieval", "hybrid"],
         help="ask this memory (parametric) for what later sessions changed as well; for all ten "
         "sessions of a person",
+    )  # fmt: skip
+    parser.add_argument(
+        "--held-out", action="store_true",
+        help="teach judge and writer anew, without these people (ana and bo are among their "
+        "examples); takes half an hour",
     )  # fmt: skip
     parser.add_argument(
         "--home", type=Path,

@@ -51,7 +51,8 @@ class PlumRecallMiddleware(PlumMiddleware):
         user_id: As for `PlumMiddleware`.
         k: How many facts, and how many exchanges, at most.
         least: How sure a fact must be; from 0 to 1.
-        timeout: Seconds. The first recall loads the local model.
+        timeout: Seconds. The first recall loads the local model, which takes most of ten seconds on
+            a slow machine.
 
     Instantiate:
         ```python
@@ -96,7 +97,7 @@ class PlumRecallMiddleware(PlumMiddleware):
         user_id: UserId | None = None,
         k: int = 3,
         least: float = 0.5,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
     ) -> None:
         super().__init__(plum, memory=memory, user_id=user_id, k=k)
         if not 0 <= least <= 1:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plum_langchain.memories.base import Recalled, Snippet
-from plum_langchain.memories.recital import as_messages, recite
+from plum_langchain.memories.recital import as_messages, brought_back, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
-from plum_langchain.verdicts import Judge, verdict
+from plum_langchain.verdicts import Judge, candidates, verdict
 
 ANSWER_TOKENS = 96
 """The bound of an answer, unless another is given."""
@@ -65,12 +65,12 @@ def answer(
         closed: Yes or No: judged from what is recited, else scored against each other.
         started: `time.perf_counter()` from before recalling.
         max_new_tokens: Bound of what is generated freely.
-        told: What the adapter was taught to recite; see `recite`.
+        told: What the adapter was taught to recite; see `brought_back`.
         looked_up: Those of the facts it was taught that another search found.
 
     Raises:
         UnknownGenerationError, ChatTemplateError, InvalidInputError, WrongBaseModelError,
-            DamagedAdapterError, CacheError: as `recite`.
+            DamagedAdapterError, CacheError: as `brought_back` and `Judge.read`.
     """
     messages = as_messages(system_prompt, recalled.snippets, question)
     yes: float | None = None
@@ -78,9 +78,8 @@ def answer(
     source: Source | None = None
     adapter = recalled.adapter
     if adapter is not None and engine.manifest(adapter).settings.get("recite"):
-        found, prompt_tokens = recite(
+        likely, prompt_tokens = brought_back(
             engine,
-            judge,
             adapter,
             question,
             system_prompt=system_prompt,
@@ -89,7 +88,7 @@ def answer(
             snippets=recalled.snippets,
             max_new_tokens=max_new_tokens,
         )
-        text = found[0].text
+        text = candidates(judge, likely, question, trust=trust_beside(looked_up))[0].text
         source = told.source(text) if told else None
         if closed:
             recited, yes = text, verdict(judge, text, question)

@@ -8,7 +8,6 @@ from plum_langchain.errors import UnknownGenerationError
 from plum_langchain.memories.base import Snippet, with_snippets
 from plum_langchain.memories.told import Told
 from plum_langchain.models import Engine, Likely
-from plum_langchain.verdicts import Candidate, Judge, candidates
 
 RECITALS = 5
 """How many facts an adapter may bring back, and how many may be looked up, of which the one that
@@ -20,9 +19,8 @@ BESIDE_LOOKED_UP = 0.5
 doesn't recall unlikely. Measured: docs/experiments.md, "Recalled and looked up"."""
 
 
-def recite(
+def brought_back(
     engine: Engine,
-    judge: Judge,
     adapter: AdapterRef,
     question: str,
     *,
@@ -32,12 +30,11 @@ def recite(
     snippets: tuple[Snippet, ...] = (),
     number: int = RECITALS,
     max_new_tokens: int,
-) -> tuple[list[Candidate], int]:
-    """All that may be the answer, the best first by the adapter's opinion and the judge's.
+) -> tuple[list[Likely], int]:
+    """All that may be the answer, each with the adapter's opinion of it.
 
     Args:
         engine: What generates.
-        judge: Of what is about the question.
         adapter: One that was taught to recite.
         question: In the user's voice.
         system_prompt: The one adapters were trained with.
@@ -56,7 +53,6 @@ def recite(
         UnknownGenerationError: nothing is known any more of what the adapter was taught.
         ChatTemplateError, InvalidInputError, WrongBaseModelError, DamagedAdapterError: as
             `Engine.likely`.
-        CacheError: as `Judge.read`.
     """
     among = None if told is None else told.recitals
     if among is not None and not among:
@@ -76,12 +72,15 @@ def recite(
     recalled = {one.text for one in found}
     rest = [fact for fact in looked_up if fact not in recalled]
     if rest:
-        # With as many beams as there are replies, none is lost on the way.
-        beams = max(2, len(rest))
+        beams = max(2, len(rest))  # as many as there are replies: none is lost on the way
         scored, _ = engine.likely(alone, adapter, beams, max_new_tokens, among=rest)
         found = [*found, *scored]
-    trust = BESIDE_LOOKED_UP if looked_up else 1.0
-    return candidates(judge, _each_once(found), question, trust=trust), prompt_tokens
+    return _each_once(found), prompt_tokens
+
+
+def trust_beside(looked_up: Sequence[str]) -> float:
+    """How much the adapter's opinion counts beside what was looked up (`verdicts.candidates`)."""
+    return BESIDE_LOOKED_UP if looked_up else 1.0
 
 
 def _each_once(found: Sequence[Likely]) -> list[Likely]:

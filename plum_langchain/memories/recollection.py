@@ -7,10 +7,10 @@ from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import InvalidInputError, UnknownGenerationError
 from plum_langchain.memories.answer import ANSWER_TOKENS
 from plum_langchain.memories.base import MemoryName
-from plum_langchain.memories.recital import RECITALS, recite
+from plum_langchain.memories.recital import RECITALS, brought_back, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
-from plum_langchain.verdicts import Judge
+from plum_langchain.verdicts import Judge, candidates
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,22 @@ def recollect(
         )
     asked = query[-_ASKED:]
     number = max(RECITALS, k + 1)  # one of them may be that it was never talked about
+    looked_up = look_up(asked, number) if look_up else ()
     try:
-        recited, _ = recite(
+        likely, _ = brought_back(
             engine,
-            judge,
             adapter,
             asked,
             system_prompt=system_prompt,
             told=told,
-            looked_up=look_up(asked, number) if look_up else (),
+            looked_up=looked_up,
             number=number,
             max_new_tokens=ANSWER_TOKENS,
         )
     except UnknownGenerationError:  # given up while it was asked
         return []
     found: list[Recollection] = []
-    for one in recited:
+    for one in candidates(judge, likely, asked, trust=trust_beside(looked_up)):
         if one.fit is None or len(found) == k:
             break
         found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))

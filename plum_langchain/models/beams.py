@@ -1,4 +1,4 @@
-"""Several replies to one prompt: the likeliest that a beam search finds."""
+"""Several replies to one prompt: the likeliest of a few, or those that a beam search finds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,19 @@ def likeliest(
         max_new_tokens: Bound of each reply.
         among: Only these are replies, whole (token ids without their end, and the text they stand
             for), as in generative retrieval (GENRE, arXiv 2010.00904); None for whatever the model
-            can say. Their probabilities are those they have among everything.
+            can say. Their probabilities are those they have among everything. No more of them than
+            `number` are read at once, instead of searched for: a beam search would find them all.
     """
     import torch
 
     ends = ends_of(model, tokenizer)
+    if among is not None and len(among) <= number:
+        return _all_of(
+            {ids: text for ids, text in among.items() if len(ids) < max_new_tokens},
+            model,
+            prompt,
+            ends,
+        )
     only: dict[str, Any] = {}
     if among is not None:
         trie = Trie(among)
@@ -90,6 +98,32 @@ def likeliest(
             replies[text] = max(score, replies.get(text, -math.inf))
     ordered = sorted(replies.items(), key=lambda one: -one[1])
     return [Likely(text, score) for text, score in ordered]
+
+
+def _all_of(
+    replies: Mapping[tuple[int, ...], str], model: Any, prompt: Sequence[int], ends: Sequence[int]
+) -> list[Likely]:
+    """Every reply with its log-probability, of the likelier end where there are several."""
+    import torch
+
+    if not replies:
+        return []
+    rows = [[*prompt, *ids] for ids in replies]
+    width = max(map(len, rows))
+    tokens = torch.tensor([row + [ends[0]] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    logits = model(
+        input_ids=tokens.to(model.device),
+        attention_mask=mask.to(model.device),
+        use_cache=False,
+        logits_to_keep=width - len(prompt) + 1,  # from the prompt's last token on
+    ).logits
+    log_p = logits.float().log_softmax(-1).cpu()  # (replies, their longest + 1, V)
+    found = []
+    for row, (ids, text) in zip(log_p, replies.items(), strict=True):
+        said = row[range(len(ids)), list(ids)].sum() + row[len(ids), list(ends)].max()
+        found.append(Likely(text, float(said)))
+    return sorted(found, key=lambda one: -one.log_probability)
 
 
 def ends_of(model: Any, tokenizer: Any) -> list[int]:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from plum_langchain.errors import UnknownGenerationError
-from plum_langchain.memories import recital
+from plum_langchain.memories import answer, recollection
+from plum_langchain.memories.recital import brought_back
 from plum_langchain.memories.told import Told
 from plum_langchain.questions.text import content_words
 from plum_langchain.session import Question, Session, Turn
 from plum_langchain.settings import HomeSettings, LearningSettings
+from plum_langchain.verdicts import candidates
 from tests.tiny import session
 from tests.unit_tests.faces.helpers import Facts
 
@@ -99,45 +101,35 @@ def test_a_closed_question_is_judged_from_it(plum: Any) -> None:
 def test_beside_what_is_looked_up_the_adapter_counts_less(
     plum: Any, monkeypatch: pytest.MonkeyPatch, memory: str, trust: float
 ) -> None:
-    trusted, judged = [], recital.candidates
+    trusted = []
 
-    def judge(*args: Any, **how: Any) -> Any:
+    def judged(*args: Any, **how: Any) -> Any:
         trusted.append(how["trust"])
-        return judged(*args, **how)
+        return candidates(*args, **how)
 
-    monkeypatch.setattr(recital, "candidates", judge)
+    for module in (answer, recollection):
+        monkeypatch.setattr(module, "candidates", judged)
     plum.ask("ana", asked("boat"), memory=memory)
     plum.recall("ana", asked("boat"), memory=memory)
     assert trusted == [trust, trust]
 
 
-def test_what_is_looked_up_is_as_likely_as_what_is_recalled(
-    plum: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_looked_up_is_as_likely_as_what_is_recalled(plum: Any) -> None:
     """Both have the token that ends a fact among their tokens."""
-    likely, judged = [], recital.candidates
-
-    def judge(judge_: Any, found: Any, *args: Any, **how: Any) -> Any:
-        likely.append({one.text: one.log_probability for one in found})
-        return judged(judge_, found, *args, **how)
-
-    monkeypatch.setattr(recital, "candidates", judge)
     adapter = plum.memory_named("parametric").recall("ana", "").adapter
-    told = Told(plum.journal, "ana", 1)
-    for looked_up, number in ((TOLD, 2), ((), len(TOLD))):
-        recital.recite(
-            plum.engine,
-            plum._judge,
-            adapter,
-            asked("boat"),
-            system_prompt=None,
-            told=told,
-            looked_up=looked_up,
-            number=number,
-            max_new_tokens=9,
-        )
-    assert likely[0].keys() == likely[1].keys() == set(TOLD)
-    assert likely[0] == pytest.approx(likely[1], abs=1e-3)
+    how: dict[str, Any] = {
+        "system_prompt": None,
+        "told": Told(plum.journal, "ana", 1),
+        "max_new_tokens": 9,
+    }
+    looked_up, _ = brought_back(
+        plum.engine, adapter, asked("boat"), looked_up=TOLD, number=2, **how
+    )
+    recalled, _ = brought_back(plum.engine, adapter, asked("boat"), number=len(TOLD), **how)
+    found = {one.text: one.log_probability for one in looked_up}
+    expected = {one.text: one.log_probability for one in recalled}
+    assert found.keys() == expected.keys() == set(TOLD)
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_text_comes_back_of_what_is_looked_up_too(plum: Any) -> None:

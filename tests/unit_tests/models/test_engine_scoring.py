@@ -76,7 +76,7 @@ def test_the_likeliest_replies_have_the_probability_a_person_computes(
 
 
 def test_only_what_is_among_the_replies_asked_for_comes_back(shelf: Shelf, engine: Engine) -> None:
-    """With the probability it has among everything; more beams than replies find each once."""
+    """With the probability it has among everything, and each once."""
     free, _ = engine.likely(CHAT, shelf.refs["ana"], 4, 60)
     for among in (list(TOLD.values()), [TOLD["bo"], TOLD["dara"]]):
         found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=among)
@@ -85,6 +85,32 @@ def test_only_what_is_among_the_replies_asked_for_comes_back(shelf: Shelf, engin
         if TOLD["ana"] in among:
             assert found[0].text == TOLD["ana"] == free[0].text
             assert found[0].log_probability == pytest.approx(free[0].log_probability, abs=1e-3)
+
+
+@pytest.mark.parametrize("number", [2, 3, 9])
+def test_a_few_replies_are_read_and_have_their_probability_whatever_is_asked_for(
+    shelf: Shelf, engine: Engine, number: int
+) -> None:
+    """As many as are wanted are all read at once, of more the likeliest are searched for."""
+    among = [*TOLD.values(), "A bakery"]
+    found, _ = engine.likely(CHAT, shelf.refs["ana"], number, 60, among=among)
+    assert len(found) == min(number, len(among)) and found[0].text == TOLD["ana"]
+    prompt = shelf.base.tokenizer.apply_chat_template(CHAT, add_generation_prompt=True)["input_ids"]
+    model = peft_model(shelf.base, shelf.refs["ana"].path)
+    for one in found:
+        ids = [*shelf.base.tokenizer.encode(one.text), shelf.base.tokenizer.eos_token_id]
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, -len(ids) - 1 : -1]
+        by_hand = float(logits.log_softmax(-1)[range(len(ids)), ids].sum())
+        assert one.log_probability == pytest.approx(by_hand, abs=1e-3)
+
+
+def test_of_a_few_replies_those_that_have_no_room_are_left_out(
+    shelf: Shelf, engine: Engine
+) -> None:
+    among = [TOLD["ana"], "long " * 3000]
+    found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=among)
+    assert [one.text for one in found] == [TOLD["ana"]]
 
 
 def test_a_reply_that_spells_a_control_token_comes_back_as_it_is(
