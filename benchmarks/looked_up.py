@@ -17,7 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common import CHATS, hold_out, summary_table
@@ -77,12 +77,13 @@ def _answers(
     """What each way answers; an index alone holds all that it finds as likely."""
     near = plum._retrieval.nearest_of(user_id, told.facts, asked.question, RECITALS)
     ways = {
-        "the nearest": ([Likely(near[0], 0.0)], 1.0),
-        f"the best of {RECITALS} near": ([Likely(one, 0.0) for one in near], 1.0),
+        "the nearest": _Way([Likely(near[0], 0.0)]),
+        f"the best of {RECITALS} near": _Way([Likely(one, 0.0) for one in near]),
     }
     none: list[str] = []
     for name, looked_up in (("recalled", none), ("both", near)):
-        likely, _ = brought_back(
+        started = time.perf_counter()
+        likely, prompt_tokens = brought_back(
             plum.engine,
             adapter,
             asked.question,
@@ -92,20 +93,32 @@ def _answers(
             max_new_tokens=ANSWER_TOKENS,
         )
         for trust in TRUST if looked_up else (1.0,):
-            ways[f"{name}, trust {trust:g}" if looked_up else name] = (likely, trust)
-    return {name: _judged(plum._judge, *way, asked) for name, way in ways.items()}
+            ways[f"{name}, trust {trust:g}" if looked_up else name] = _Way(
+                likely, trust, prompt_tokens, time.perf_counter() - started
+            )
+    return {name: _judged(plum._judge, way, asked) for name, way in ways.items()}
 
 
-def _judged(judge: Judge, likely: Sequence[Likely], trust: float, asked: ExamQuestion) -> Answer:
+@dataclass(frozen=True)
+class _Way:
+    """What one way found, and what finding it took."""
+
+    likely: Sequence[Likely]
+    trust: float = 1.0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+
+
+def _judged(judge: Judge, way: _Way, asked: ExamQuestion) -> Answer:
     started = time.perf_counter()
-    fact = candidates(judge, likely, asked.question, trust=trust)[0].text
+    fact = candidates(judge, way.likely, asked.question, trust=way.trust)[0].text
     yes = verdict(judge, fact, asked.question) if asked.closed else None
     text = fact if yes is None else "Yes" if yes > 0.5 else "No"
     return Answer(
         text=text,
         yes=yes,
-        prompt_tokens=0,
-        seconds=time.perf_counter() - started,
+        prompt_tokens=way.prompt_tokens,
+        seconds=way.seconds + time.perf_counter() - started,
         memory="looked up",
         generation=None,
         sources=(fact,),

@@ -40,7 +40,7 @@ def main() -> None:
         print(summary_table(_pooled(row["comparison"]["answers"] for row in rows)))
         if corrected := [row["corrections"] for row in rows if row["corrections"]]:
             print()
-            print(summary_table(_pooled({"parametric": one} for one in corrected)))
+            print(summary_table(_pooled(corrected)))
     elif all(isinstance(report, dict) and "dialogues" not in report for report in reports):
         print(summary_table(_pooled(reports)))
     else:

@@ -57,7 +57,7 @@ def main() -> None:
     if arguments.everyday:
         header += ["everyday replies that suit", "that leak", "loss of neutral text"]
     if arguments.corrections:
-        header += ["corrections", "new is true", "old is denied", "open"]
+        header += [f"corrections, {arguments.corrections}", "new is true", "old is denied", "open"]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
@@ -97,9 +97,8 @@ def _run(
             )
             always = [everyday_ability(alone, exam.user_id, "parametric") for exam in exams]
             alone.close()
-        corrected = []
-        if arguments.corrections:
-            memory = arguments.corrections
+        memory, corrected = arguments.corrections, []
+        if memory:
             corrected = [g for exam in exams for g in _corrections(plum, exam.user_id, memory)]
         plum.close()
     summary = found.arms["parametric"]
@@ -131,7 +130,7 @@ def _run(
         "seed": seed,
         "everyday": [asdict(one) for one in chatted],
         "everyday_always_the_adapter": [asdict(one) for one in always],
-        "corrections": [asdict(one) for one in corrected],
+        "corrections": {memory: [asdict(one) for one in corrected]} if memory else {},
         "row": row,
         "seconds": time.perf_counter() - began,
         "comparison": to_json(found),

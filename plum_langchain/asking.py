@@ -100,15 +100,17 @@ class Asking(ABC):
             else:
                 recalled = whole_sessions(context)
         else:
-            recalled = self.recalled(self.memory_named(memory, k=k), user_id, question)
+            chosen = self.memory_named("parametric" if memory == "hybrid" else memory, k=k)
+            recalled = self.recalled(chosen, user_id, question)
         adapter = recalled.adapter
         told = Told(self.journal, user_id, adapter.generation) if adapter else None
         looked_up: list[str] = []
-        if memory == "hybrid" and adapter and told and self._recites(adapter):
-            retrieval = self._retrieval.with_k(k)
-            looked_up = retrieval.nearest_of(user_id, told.facts, question, RECITALS)
-            unlearned = retrieval.search(user_id, question, without=told.sessions)
-            recalled = Recalled(adapter, unlearned)
+        if memory == "hybrid":
+            retrieval, learned = self._retrieval.with_k(k), set[str]()
+            if adapter and told and self._recites(adapter):
+                looked_up = retrieval.nearest_of(user_id, told.facts, question, RECITALS)
+                learned = told.sessions
+            recalled = Recalled(adapter, retrieval.search(user_id, question, without=learned))
         return answer(
             self.engine,
             self._judge,

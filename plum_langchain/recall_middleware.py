@@ -158,7 +158,7 @@ class PlumRecallMiddleware(PlumMiddleware):
         self, user_id: str, thread_id: str, asked: tuple[str, ...], memory: str
     ) -> list[Recollection]:
         """What is remembered; of the same message and adapter it is asked once."""
-        if memory != "parametric":  # an index is soon searched, and changes with every chat
+        if memory != "parametric":  # what is searched changes with every chat
             return self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
         key = asked, self.plum.journal.generations.head(user_id)
         last = self._last.get((user_id, thread_id))

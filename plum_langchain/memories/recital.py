@@ -72,9 +72,7 @@ def brought_back(
     recalled = {one.text for one in found}
     rest = [fact for fact in looked_up if fact not in recalled]
     if rest:
-        beams = max(2, len(rest))  # as many as there are replies: none is lost on the way
-        scored, _ = engine.likely(alone, adapter, beams, max_new_tokens, among=rest)
-        found = [*found, *scored]
+        found = [*found, *engine.likelihoods(alone, adapter, rest)]
     return _each_once(found), prompt_tokens
 
 

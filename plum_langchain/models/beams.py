@@ -1,4 +1,4 @@
-"""Several replies to one prompt: the likeliest of a few, or those that a beam search finds."""
+"""Several replies to one prompt: how likely given ones are, or those that a beam search finds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -48,12 +48,7 @@ def likeliest(
 
     ends = ends_of(model, tokenizer)
     if among is not None and len(among) <= number:
-        return _all_of(
-            {ids: text for ids, text in among.items() if len(ids) < max_new_tokens},
-            model,
-            prompt,
-            ends,
-        )
+        return likelihoods(model, tokenizer, prompt, among, max_new_tokens=max_new_tokens)
     only: dict[str, Any] = {}
     if among is not None:
         trie = Trie(among)
@@ -100,30 +95,60 @@ def likeliest(
     return [Likely(text, score) for text, score in ordered]
 
 
-def _all_of(
-    replies: Mapping[tuple[int, ...], str], model: Any, prompt: Sequence[int], ends: Sequence[int]
+def likelihoods(
+    model: Any,
+    tokenizer: Any,
+    prompt: Sequence[int],
+    replies: Mapping[tuple[int, ...], str],
+    *,
+    max_new_tokens: int,
 ) -> list[Likely]:
-    """Every reply with its log-probability, of the likelier end where there are several."""
+    """Replies with the log-probabilities that a beam search would give them, the likeliest first.
+
+    Args:
+        model: A causal LM of transformers.
+        tokenizer: Its own.
+        prompt: As token ids.
+        replies: Token ids without their end, and the text they stand for; a reply may end in any
+            way that ends one.
+        max_new_tokens: Longer ones, with their end, are left out.
+    """
+    ends = ends_of(model, tokenizer)
+    fitting = [ids for ids in replies if len(ids) < max_new_tokens]
+    found: list[Likely] = []
+    for start in range(0, len(fitting), _READ_AT_ONCE):
+        some = fitting[start : start + _READ_AT_ONCE]
+        scores = _log_probabilities(model, prompt, some, ends)
+        found += [Likely(replies[ids], score) for ids, score in zip(some, scores, strict=True)]
+    return sorted(found, key=lambda one: -one.log_probability)
+
+
+def _log_probabilities(
+    model: Any, prompt: Sequence[int], replies: Sequence[tuple[int, ...]], ends: Sequence[int]
+) -> list[float]:
     import torch
 
-    if not replies:
-        return []
-    rows = [[*prompt, *ids] for ids in replies]
-    width = max(map(len, rows))
-    tokens = torch.tensor([row + [ends[0]] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    longest = max(map(len, replies))
+    padded = [[*ids, *[ends[0]] * (longest - len(ids))] for ids in replies]
+    tokens = torch.tensor([[*prompt, *ids] for ids in padded], device=model.device)
+    lengths = torch.tensor([len(ids) for ids in replies], device=model.device)
+    places = torch.arange(longest + 1, device=model.device)
+    seen = torch.arange(tokens.shape[1], device=model.device) < len(prompt) + lengths[:, None]
     logits = model(
-        input_ids=tokens.to(model.device),
-        attention_mask=mask.to(model.device),
+        input_ids=tokens,
+        attention_mask=seen.long(),
         use_cache=False,
-        logits_to_keep=width - len(prompt) + 1,  # from the prompt's last token on
-    ).logits
-    log_p = logits.float().log_softmax(-1).cpu()  # (replies, their longest + 1, V)
-    found = []
-    for row, (ids, text) in zip(log_p, replies.items(), strict=True):
-        said = row[range(len(ids)), list(ids)].sum() + row[len(ids), list(ends)].max()
-        found.append(Likely(text, float(said)))
-    return sorted(found, key=lambda one: -one.log_probability)
+        logits_to_keep=longest + 1,  # from the prompt's last token on
+    ).logits.float()  # (replies, longest + 1, V)
+    norm = logits.logsumexp(-1)
+    said = logits[:, :-1].gather(-1, tokens[:, len(prompt) :, None])[..., 0] - norm[:, :-1]
+    ended = logits[..., list(ends)].amax(-1) - norm
+    total = said.masked_fill(places[:-1] >= lengths[:, None], 0).sum(-1)
+    return [float(x) for x in total + ended.gather(-1, lengths[:, None])[:, 0]]
+
+
+_READ_AT_ONCE = 8
+"""Replies: their logits are the most that a reading takes, 40 MB for eight short ones."""
 
 
 def ends_of(model: Any, tokenizer: Any) -> list[int]:

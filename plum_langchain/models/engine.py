@@ -20,7 +20,7 @@ from plum_langchain.errors import (
     WrongBaseModelError,
 )
 from plum_langchain.learning.template import ChatTemplate, Message
-from plum_langchain.models.beams import Likely, likeliest
+from plum_langchain.models.beams import Likely, likeliest, likelihoods
 from plum_langchain.models.calls import Toolbox
 from plum_langchain.models.generation import Jobs
 from plum_langchain.models.load import LoadedModel, load_model
@@ -128,6 +128,8 @@ class Engine(Reading, Writing):
     ) -> tuple[list[Likely], int]:
         """The likeliest replies to a chat, as far as a beam search of this width finds them.
 
+        Of no more than `number` given ones all, without a search.
+
         Args:
             messages: The chat.
             adapter: On top of the base model.
@@ -171,6 +173,32 @@ class Engine(Reading, Writing):
                 f"for a reply of up to {wanted}; shorten the question or the system prompt"
             )
         return found, len(prompt)
+
+    def likelihoods(
+        self, messages: Sequence[Message], adapter: AdapterRef | None, replies: Sequence[str]
+    ) -> list[Likely]:
+        """How likely given replies to a chat are, the likeliest first.
+
+        Those that the model has no room for behind the chat are left out.
+
+        Raises:
+            ChatTemplateError, InvalidInputError, WrongBaseModelError, DamagedAdapterError: as
+                `chat`.
+        """
+        import torch
+
+        prompt = self._chat_ids(messages)
+        room = self._room(prompt)
+        given = self._reply_ids(replies)
+        longest = 1 + max(map(len, given), default=0)  # and the end
+        with self._activated(adapter) as model, torch.inference_mode():
+            return likelihoods(
+                model,
+                self.base.tokenizer,
+                prompt,
+                given,
+                max_new_tokens=longest if room is None else min(longest, room),
+            )
 
     def drafts(
         self,

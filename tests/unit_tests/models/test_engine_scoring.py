@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,30 +88,52 @@ def test_only_what_is_among_the_replies_asked_for_comes_back(shelf: Shelf, engin
             assert found[0].log_probability == pytest.approx(free[0].log_probability, abs=1e-3)
 
 
-@pytest.mark.parametrize("number", [2, 3, 9])
-def test_a_few_replies_are_read_and_have_their_probability_whatever_is_asked_for(
-    shelf: Shelf, engine: Engine, number: int
+@pytest.mark.parametrize("ends", [["<|im_end|>"], ["<|pad|>", "<|im_end|>"]])
+@pytest.mark.parametrize("number", [2, 9])
+def test_replies_have_the_probability_that_a_person_computes(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, ends: list[str]
 ) -> None:
-    """As many as are wanted are all read at once, of more the likeliest are searched for."""
+    """Whether the likeliest are searched for or all are read; of several ends the likelier one."""
+    engine, tokenizer = shelf.engine(), shelf.base.tokenizer
+    end_ids = tokenizer.convert_tokens_to_ids(ends)
+    monkeypatch.setattr(engine.base.model.generation_config, "eos_token_id", end_ids)
     among = [*TOLD.values(), "A bakery"]
     found, _ = engine.likely(CHAT, shelf.refs["ana"], number, 60, among=among)
-    assert len(found) == min(number, len(among)) and found[0].text == TOLD["ana"]
-    prompt = shelf.base.tokenizer.apply_chat_template(CHAT, add_generation_prompt=True)["input_ids"]
+    assert found[0].text == TOLD["ana"]
+    # A search may find one reply with each of its ends, in place of another.
+    assert len(found) == len(among) if number == 9 else 0 < len(found) <= number
+    prompt = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True)["input_ids"]
     model = peft_model(shelf.base, shelf.refs["ana"].path)
     for one in found:
-        ids = [*shelf.base.tokenizer.encode(one.text), shelf.base.tokenizer.eos_token_id]
+        ids = tokenizer.encode(one.text)
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, -len(ids) - 1 : -1]
-        by_hand = float(logits.log_softmax(-1)[range(len(ids)), ids].sum())
+            logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 :]
+        log_p = logits.log_softmax(-1)
+        by_hand = float(log_p[range(len(ids)), ids].sum() + log_p[-1, end_ids].max())
         assert one.log_probability == pytest.approx(by_hand, abs=1e-3)
 
 
-def test_of_a_few_replies_those_that_have_no_room_are_left_out(
-    shelf: Shelf, engine: Engine
+def test_a_few_replies_are_read_at_once(
+    shelf: Shelf, count_steps: Callable[[Engine], list[int]]
 ) -> None:
-    among = [TOLD["ana"], "long " * 3000]
-    found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=among)
+    engine = shelf.engine()
+    steps = count_steps(engine)
+    found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=list(TOLD.values()))
+    assert len(found) == len(TOLD) and steps == [1]
+    many = [f"Number {number}." for number in range(20)]
+    all_ = engine.likelihoods(CHAT, shelf.refs["ana"], [*many, TOLD["ana"]])
+    assert steps == [4] and all_[0].text == TOLD["ana"]  # eight at a time
+    assert {one.text for one in all_} == {*many, TOLD["ana"]}
+    assert all_[0].log_probability == pytest.approx(found[0].log_probability, abs=1e-3)
+
+
+def test_replies_that_have_no_room_are_left_out(shelf: Shelf, engine: Engine) -> None:
+    too_long = "long " * 3000
+    found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=[TOLD["ana"], too_long])
     assert [one.text for one in found] == [TOLD["ana"]]
+    assert engine.likelihoods(CHAT, shelf.refs["ana"], [TOLD["ana"], too_long]) == found
+    assert engine.likelihoods(CHAT, shelf.refs["ana"], [too_long]) == []
+    assert engine.likelihoods(CHAT, shelf.refs["ana"], []) == []
 
 
 def test_a_reply_that_spells_a_control_token_comes_back_as_it_is(
