@@ -25,8 +25,8 @@ CHATS = Path(__file__).parents[1] / "examples" / "chats"
 def hold_out(plum: Plum, people: Sequence[str]) -> None:
     """Have the judge and the writer taught anew, without the pairs and examples of these people.
 
-    ana and bo are among those whom the shipped ones were taught with. Teaching both takes half an
-    hour with two threads, and is done when they are first needed.
+    ana and bo are among those whom the shipped ones were taught with. They are taught when they are
+    first needed, for some minutes and a quarter of an hour.
     """
     judge = Judge(plum.engine, [one for one in shipped_pairs() if one.of not in people])
     plum._judge = judge

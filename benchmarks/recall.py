@@ -212,7 +212,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--held-out", action="store_true",
         help="teach judge and writer anew, without these people (ana and bo are among their "
-        "examples); takes half an hour",
+        "examples)",
     )  # fmt: skip
     parser.add_argument(
         "--home", type=Path,

@@ -5,7 +5,6 @@ import time
 from abc import ABC
 from collections.abc import Sequence
 
-from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import DamagedAdapterError, InvalidInputError
 from plum_langchain.journal import Journal
 from plum_langchain.learning.template import Message
@@ -26,7 +25,7 @@ from plum_langchain.memories.answer import (
     whole_sessions,
 )
 from plum_langchain.memories.base import check_memory_name
-from plum_langchain.memories.recital import RECITALS
+from plum_langchain.memories.recital import RECITALS, recites
 from plum_langchain.memories.recollection import Recollection, recollect
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
@@ -107,7 +106,7 @@ class Asking(ABC):
         looked_up: list[str] = []
         if memory == "hybrid":
             retrieval, learned = self._retrieval.with_k(k), set[str]()
-            if adapter and told and self._recites(adapter):
+            if adapter and told and recites(self.engine, adapter):
                 looked_up = retrieval.nearest_of(user_id, told.facts, question, RECITALS)
                 learned = told.sessions
             recalled = Recalled(adapter, retrieval.search(user_id, question, without=learned))
@@ -167,9 +166,6 @@ class Asking(ABC):
                 near = min(1.0, max(0.0, 1.0 - snippet.distance))
                 found.append(Recollection(snippet.text, near, source, "retrieval"))
         return found
-
-    def _recites(self, adapter: AdapterRef) -> bool:
-        return bool(self.engine.manifest(adapter).settings.get("recite"))
 
     def _recollected(
         self, user_id: str, query: str, k: int, *, look_up: bool

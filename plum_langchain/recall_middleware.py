@@ -45,14 +45,12 @@ class PlumRecallMiddleware(PlumMiddleware):
 
     Key init args:
         plum: The open home.
-        memory: "parametric", "retrieval" (exchanges from Chroma), "hybrid" (both, and
-            facts that are looked up) or "none"; a request may choose another, as for
-            `PlumMiddleware`.
+        memory: "parametric", "retrieval" (exchanges from Chroma), "hybrid" (both, and facts that
+            are looked up) or "none"; a request may choose another, as for `PlumMiddleware`.
         user_id: As for `PlumMiddleware`.
         k: How many facts, and how many exchanges, at most.
         least: How sure a fact must be; from 0 to 1.
-        timeout: Seconds. The first recall loads the local model, which takes most of ten seconds on
-            a slow machine.
+        timeout: Seconds. The first recall loads the local model.
 
     Instantiate:
         ```python

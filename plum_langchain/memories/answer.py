@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plum_langchain.memories.base import Recalled, Snippet
-from plum_langchain.memories.recital import as_messages, brought_back, trust_beside
+from plum_langchain.memories.recital import as_messages, brought_back, recites, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine, Sampling
 from plum_langchain.session import Session
@@ -77,7 +77,7 @@ def answer(
     recited: str | None = None
     source: Source | None = None
     adapter = recalled.adapter
-    if adapter is not None and engine.manifest(adapter).settings.get("recite"):
+    if adapter is not None and recites(engine, adapter):
         likely, prompt_tokens = brought_back(
             engine,
             adapter,

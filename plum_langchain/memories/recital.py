@@ -19,6 +19,15 @@ BESIDE_LOOKED_UP = 0.5
 doesn't recall unlikely. Measured: docs/experiments.md, "Recalled and looked up"."""
 
 
+def recites(engine: Engine, adapter: AdapterRef) -> bool:
+    """Whether an adapter was taught to bring facts back (`LearningSettings.recite`).
+
+    Raises:
+        WrongBaseModelError, DamagedAdapterError: the adapter can't be used.
+    """
+    return bool(engine.manifest(adapter).settings.get("recite"))
+
+
 def brought_back(
     engine: Engine,
     adapter: AdapterRef,

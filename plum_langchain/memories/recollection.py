@@ -7,7 +7,7 @@ from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import InvalidInputError, UnknownGenerationError
 from plum_langchain.memories.answer import ANSWER_TOKENS
 from plum_langchain.memories.base import MemoryName
-from plum_langchain.memories.recital import RECITALS, brought_back, trust_beside
+from plum_langchain.memories.recital import RECITALS, brought_back, recites, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
 from plum_langchain.verdicts import Judge, candidates
@@ -61,7 +61,7 @@ def recollect(
         InvalidInputError: the adapter was taught bare answers; or as `Engine.likely`.
         ChatTemplateError, WrongBaseModelError, DamagedAdapterError: as `Engine.likely`.
     """
-    if not engine.manifest(adapter).settings.get("recite"):
+    if not recites(engine, adapter):
         raise InvalidInputError(
             f"generation {adapter.generation} was taught bare answers (recite=False) and brings no "
             "facts back; learn with LearningSettings(recite=True), or use memory='retrieval'"
