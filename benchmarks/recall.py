@@ -80,13 +80,12 @@ def _run(
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         home = arguments.home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        again = (home / "journal.db").exists()
         plum = Plum(home, model=arguments.model, learning=learning, question_settings=asked)
         if arguments.held_out:
             hold_out(plum, arguments.people)
         found = compare(
             plum, exams, arms=arguments.arms, questions=arguments.questions, retention_curve=False,
-            again=again,
+            again=True,
         )  # fmt: skip
         chatted, always = [], []
         if arguments.everyday:
@@ -216,7 +215,8 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--home", type=Path,
-        help="learn there instead of in a temporary place; what was learned there is asked again",
+        help="learn there instead of in a temporary place; what is learned there already isn't "
+        "learned again, so that learning may be stopped, and goes on another time",
     )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")

@@ -19,7 +19,7 @@ from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
 from plum_langchain.memories.answer import ANSWER_TOKENS, Answer, whole_session, whole_sessions
 from plum_langchain.plum import Plum
-from plum_langchain.session import Session, SessionState
+from plum_langchain.session import Session
 
 Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
 ARMS: tuple[Arm, ...] = ("floor", "context", "retrieval", "parametric", "hybrid")
@@ -103,16 +103,16 @@ def compare(
         arms: Names from `ARMS`, or "stranger".
         questions: The question maker, as for `Plum.consolidate`.
         retention_curve: Ask the parametric memory after each session as well.
-        again: The home is one in which just these sessions were learned, with the same settings
-            (those of questions aren't known there); nothing is learned, and there is no retention
-            curve.
+        again: The home may be one in which these sessions, or the first of them, were learned with
+            the same settings (those of questions aren't known there): only the rest is learned, and
+            there is no retention curve.
         learning: Called as sessions are learned.
         asking: Called as questions are asked.
 
     Raises:
         InvalidInputError: an unknown arm, "stranger" with one person, a home in use (or, `again`,
-            one that learned something else, or otherwise), or what the arm "context" reads is too
-            long.
+            one that has other chats of them, or learned otherwise), or what the arm "context" reads
+            is too long.
         DamagedAdapterError: `again`, and a person's adapter can't be read.
     """
     chosen = _checked(plum, exams, list(arms))
@@ -127,14 +127,14 @@ def compare(
             plum.add_session(session)
     consolidated: list[Consolidated] = []
     retention: list[RetentionPoint] = []
-    if not again and {"parametric", "hybrid", "stranger"} & set(chosen):
+    if {"parametric", "hybrid", "stranger"} & set(chosen):
         for exam in exams:
             for number in range(1, len(exam.sessions) + 1):
                 results = plum.consolidate(
                     exam.user_id, questions=questions, max_sessions=1, progress=learning
                 )
                 consolidated += results
-                if retention_curve and "parametric" in chosen:
+                if retention_curve and not again and "parametric" in chosen:
                     retention.append(_retained(plum, exam, number, asking))
     answers: dict[str, tuple[Graded, ...]] = {}
     for arm in _with_k(chosen):
@@ -211,13 +211,12 @@ def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
     maker = plum.question_maker(questions).name
     for exam in exams:
         there = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}
-        done = [s for s in there.values() if s in (SessionState.LEARNED, SessionState.FAILED)]
         adapter = plum.memory_named("parametric").recall(exam.user_id, "").adapter
-        if there.keys() != {s.session_id for s in exam.sessions} or len(done) < len(there):
+        if others := there.keys() - {s.session_id for s in exam.sessions}:
             raise InvalidInputError(
-                f"{len(done)} of {len(there)} sessions of {exam.user_id!r} are learned in "
-                f"{plum.home.root}, and {len(exam.sessions)} are to be asked about; ask a home "
-                "again in which just those were learned, or begin with an empty one"
+                f"{plum.home.root} has chats of {exam.user_id!r} that are not to be asked about "
+                f"({', '.join(sorted(others))}), which would be measured with the others; ask for "
+                "all of them, or begin with an empty home"
             )
         if adapter is None:
             continue

@@ -41,22 +41,79 @@ def likeliest(
         max_new_tokens: Bound of each reply.
         among: Only these are replies, whole (token ids without their end, and the text they stand
             for), as in generative retrieval (GENRE, arXiv 2010.00904); None for whatever the model
-            can say. Their probabilities are those they have among everything. No more of them than
-            `number` are read at once, instead of searched for: a beam search would find them all.
+            can say. Their probabilities are those they have among everything. A search goes only as
+            far as it takes to tell which ones they are; those are read whole, and so are all, if
+            there are no more than `number`.
     """
+    if among is None:
+        replies: dict[str, float] = {}
+        for ids, score in _search(model, tokenizer, prompt, number, max_new_tokens):
+            text = tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip()
+            replies[text] = max(score, replies.get(text, -math.inf))
+        ordered = sorted(replies.items(), key=lambda one: -one[1])
+        return [Likely(text, score) for text, score in ordered]
+    among = {ids: text for ids, text in among.items() if len(ids) < max_new_tokens}
+    if len(among) > number:
+        among = _begun_likely(model, tokenizer, prompt, number, max_new_tokens, among)
+    return likelihoods(model, tokenizer, prompt, among, max_new_tokens=max_new_tokens)
+
+
+def _begun_likely(
+    model: Any,
+    tokenizer: Any,
+    prompt: Sequence[int],
+    number: int,
+    max_new_tokens: int,
+    among: Mapping[tuple[int, ...], str],
+) -> dict[tuple[int, ...], str]:
+    """Those of the replies whose beginnings are the likeliest that no other reply shares."""
     import torch
+    from transformers import StoppingCriteriaList
 
     ends = ends_of(model, tokenizer)
-    if among is not None and len(among) <= number:
-        return likelihoods(model, tokenizer, prompt, among, max_new_tokens=max_new_tokens)
-    only: dict[str, Any] = {}
-    if among is not None:
-        trie = Trie(among)
+    trie = Trie(among)
 
-        def allowed(_: int, ids: "torch.Tensor") -> list[int]:
-            return trie.after(ids[len(prompt) :].tolist(), ends)
+    def allowed(_: int, ids: "torch.Tensor") -> list[int]:
+        return trie.after(ids[len(prompt) :].tolist(), ends)
 
-        only["prefix_allowed_tokens_fn"] = allowed
+    def told_apart(ids: "torch.Tensor", _: Any, **__: Any) -> "torch.Tensor":
+        alone = [trie.only(row) is not None for row in ids[:, len(prompt) :].tolist()]
+        return ids.new_tensor(alone, dtype=torch.bool)
+
+    def begun(ids: Sequence[int]) -> tuple[int, ...] | None:
+        for place, token in enumerate(ids, 1):
+            if (one := trie.only(ids[:place])) is not None:
+                return one
+            if token in ends:
+                return tuple(ids[: place - 1])
+        return None
+
+    found = _search(
+        model,
+        tokenizer,
+        prompt,
+        number,
+        max_new_tokens,
+        prefix_allowed_tokens_fn=allowed,
+        stopping_criteria=StoppingCriteriaList([told_apart]),
+    )
+    likely = (begun(ids) for ids, _ in found)
+    return {ids: among[ids] for ids in likely if ids in among}
+
+
+def _search(
+    model: Any,
+    tokenizer: Any,
+    prompt: Sequence[int],
+    number: int,
+    max_new_tokens: int,
+    **only: Any,
+) -> list[tuple[list[int], float]]:
+    """The token ids of what a beam search finds, and their log-probabilities in nats."""
+    import torch
+
     inputs = torch.tensor([list(prompt)], device=model.device)
     found = model.generate(
         input_ids=inputs,
@@ -76,23 +133,10 @@ def likeliest(
         output_scores=True,
         **only,
     )
-    replies: dict[str, float] = {}
-    for ids, score in zip(
+    scored = zip(
         found.sequences[:, len(prompt) :].tolist(), found.sequences_scores.tolist(), strict=True
-    ):
-        if replies and score <= _NEVER_FOUND:
-            continue
-        if among is None:
-            text = tokenizer.decode(
-                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ).strip()
-        else:
-            end = next((place for place, token in enumerate(ids) if token in ends), None)
-            text = None if end is None else among.get(tuple(ids[:end]))
-        if text is not None:  # a reply that was cut off is none of those
-            replies[text] = max(score, replies.get(text, -math.inf))
-    ordered = sorted(replies.items(), key=lambda one: -one[1])
-    return [Likely(text, score) for text, score in ordered]
+    )
+    return [one for rank, one in enumerate(scored) if rank == 0 or one[1] > _NEVER_FOUND]
 
 
 def likelihoods(

@@ -8,10 +8,12 @@ class Trie:
 
     def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
         self._root = _Node()
-        for sequence in sequences:
+        for sequence in {tuple(sequence) for sequence in sequences}:
             node = self._root
+            node.add(sequence)
             for token in sequence:
                 node = node.next.setdefault(token, _Node())
+                node.add(sequence)
             node.ends = True
 
     def after(self, beginning: Sequence[int], ends: Sequence[int]) -> list[int]:
@@ -19,17 +21,33 @@ class Trie:
 
         `ends` alone, if none of the sequences begins so: there is nothing to go on with.
         """
-        node = self._root
-        for token in beginning:
-            if token not in node.next:
-                return list(ends)
-            node = node.next[token]
+        node = self._at(beginning)
+        if node is None:
+            return list(ends)
         return [*node.next, *(ends if node.ends or not node.next else ())]
+
+    def only(self, beginning: Sequence[int]) -> tuple[int, ...] | None:
+        """The sequence that begins so; None if there are several, or none."""
+        node = self._at(beginning)
+        return node.some if node is not None and node.count == 1 else None
+
+    def _at(self, beginning: Sequence[int]) -> "_Node | None":
+        node: _Node | None = self._root
+        for token in beginning:
+            node = node.next.get(token) if node is not None else None
+        return node
 
 
 class _Node:
-    __slots__ = ("ends", "next")
+    __slots__ = ("count", "ends", "next", "some")
 
     def __init__(self) -> None:
         self.next: dict[int, _Node] = {}
         self.ends = False
+        self.count = 0
+        self.some: tuple[int, ...] | None = None
+
+    def add(self, sequence: tuple[int, ...]) -> None:
+        """One more of the sequences begins as this node's path does."""
+        self.count += 1
+        self.some = sequence

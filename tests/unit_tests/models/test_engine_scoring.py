@@ -127,6 +127,24 @@ def test_a_few_replies_are_read_at_once(
     assert all_[0].log_probability == pytest.approx(found[0].log_probability, abs=1e-3)
 
 
+def test_a_search_ends_where_the_replies_are_told_apart(
+    shelf: Shelf, count_steps: Callable[[Engine], list[int]]
+) -> None:
+    """Long replies of which the first tokens tell which one it is, and one that others go on."""
+    engine = shelf.engine()
+    rest = " and so on" * 20
+    among = [f"{word}{rest}" for word in ("My", "Your", "The", "We", "On")]
+    among += [TOLD["ana"], TOLD["ana"] + rest, TOLD["ana"] + rest + "!"]
+    all_ = engine.likelihoods(CHAT, shelf.refs["ana"], among)
+    steps = count_steps(engine)
+    found, _ = engine.likely(CHAT, shelf.refs["ana"], 2, 400, among=among)
+    assert found[0].text == TOLD["ana"] == all_[0].text
+    assert found[0].log_probability == pytest.approx(all_[0].log_probability, abs=1e-3)
+    assert 0 < len(found) <= 2 and {one.text for one in found} <= set(among)
+    longest = max(len(shelf.base.tokenizer.encode(one)) for one in among)
+    assert steps[0] < longest / 3
+
+
 def test_replies_that_have_no_room_are_left_out(shelf: Shelf, engine: Engine) -> None:
     too_long = "long " * 3000
     found, _ = engine.likely(CHAT, shelf.refs["ana"], 5, 60, among=[TOLD["ana"], too_long])

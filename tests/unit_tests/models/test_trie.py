@@ -19,3 +19,11 @@ def test_what_may_follow_is_what_follows_in_one_of_them(
     found = Trie(sequences).after(beginning, [END])
     assert set(found) == going_on | ({END} if ends else set())
     assert len(found) == len(set(found))
+
+
+@given(Sequences, st.lists(st.integers(0, 3), max_size=5))
+def test_a_beginning_stands_for_the_one_sequence_that_has_it(
+    sequences: list[list[int]], beginning: list[int]
+) -> None:
+    begun = {tuple(one) for one in sequences if one[: len(beginning)] == beginning}
+    assert Trie(sequences).only(beginning) == (begun.pop() if len(begun) == 1 else None)
