@@ -155,15 +155,21 @@ class PlumRecallMiddleware(PlumMiddleware):
     def _recalled(
         self, user_id: str, thread_id: str, asked: tuple[str, ...], memory: str
     ) -> list[Recollection]:
-        """What is remembered; of the same message and adapter it is asked once."""
-        if memory != "parametric":  # what is searched changes with every chat
+        """What is remembered; an adapter's facts about the same message are asked for once.
+
+        Exchanges are searched each time: what there is to find changes with every chat.
+        """
+        if memory == "retrieval":
             return self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
-        key = asked, self.plum.journal.generations.head(user_id)
+        key = asked, memory, self.plum.journal.generations.head(user_id)
         last = self._last.get((user_id, thread_id))
         if last is not None and last[0] == key:  # before the tools that were called since
-            return last[1]
+            facts = last[1]
+            if memory == "parametric":
+                return facts
+            return [*facts, *self.plum.recall(user_id, asked[-1], memory="retrieval", k=self.k)]
         found = self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
-        self._last[user_id, thread_id] = key, found
+        self._last[user_id, thread_id] = key, [o for o in found if o.memory == "parametric"]
         while len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)
         return found

@@ -139,14 +139,20 @@ async def test_many_slow_recalls_at_once_keep_nobody_waiting(
     assert "recalls are under way already" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("memory", "recalled"),
+    [("parametric", ["parametric"]), ("hybrid", ["hybrid", "retrieval", "retrieval"])],
+)
 def test_one_message_is_asked_about_once_however_many_tools_are_called(
-    reciting: Any, monkeypatch: pytest.MonkeyPatch
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, memory: str, recalled: list[str]
 ) -> None:
+    """The adapter is; exchanges, which take no time, are searched for each call."""
     asked: list[str] = []
     recall = reciting.recall
 
     def counted(user: str, query: str, **how: Any) -> Any:
-        asked.append(query)
+        assert query == ASKED
+        asked.append(how["memory"])
         return recall(user, query, **how)
 
     monkeypatch.setattr(reciting, "recall", counted)
@@ -159,14 +165,17 @@ def test_one_message_is_asked_about_once_however_many_tools_are_called(
         return "Nothing."
 
     look_.name = "look"
-    agent = create_agent(model, [look_], middleware=[PlumRecallMiddleware(reciting)])
+    middleware = PlumRecallMiddleware(reciting, memory=memory)
+    agent = create_agent(model, [look_], middleware=[middleware])
     agent.invoke(say(ASKED), to("ana", "tools"))
-    assert asked == [ASKED] and len(model.sent) == 3
-    assert all(TOLD in str(sent[0].text) for sent in model.sent)
+    assert asked == recalled and len(model.sent) == 3
+    told = {str(sent[0].text) for sent in model.sent}
+    assert len(told) == 1 and TOLD in told.pop()
 
 
+@pytest.mark.parametrize("memory", ["parametric", "hybrid"])
 def test_what_is_forgotten_meanwhile_is_not_told_again(
-    reciting: Any, monkeypatch: pytest.MonkeyPatch
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, memory: str
 ) -> None:
     """Between two model calls about one message another generation may be served."""
     heads = iter(["first", "second"])
@@ -175,7 +184,7 @@ def test_what_is_forgotten_meanwhile_is_not_told_again(
     monkeypatch.setattr(reciting, "recall", lambda _, query, **__: asked.append(query) or [])
     middleware = PlumRecallMiddleware(reciting)
     for _ in range(2):
-        middleware._recalled("ana", "thread", ("id", ASKED), "parametric")
+        middleware._recalled("ana", "thread", ("id", ASKED), memory)
     assert asked == [ASKED, ASKED]
 
 
