@@ -75,7 +75,7 @@ def _answers(
     plum: Plum, user_id: str, adapter: AdapterRef, told: Told, asked: ExamQuestion
 ) -> dict[str, Answer]:
     """What each way answers; an index alone holds all that it finds as likely."""
-    near = plum._retrieval.nearest_of(user_id, told.facts, asked.question, RECITALS)
+    near = plum._retrieval.nearest_of(user_id, lambda: told.facts, asked.question, RECITALS)
     ways = {
         "the nearest": _Way([Likely(near[0], 0.0)]),
         f"the best of {RECITALS} near": _Way([Likely(one, 0.0) for one in near]),

@@ -101,7 +101,9 @@ def _run(
             corrected = [g for exam in exams for g in _corrections(plum, exam.user_id, memory)]
         plum.close()
     summary = found.arms["parametric"]
-    learned = [c for c in found.consolidated if c.state == "learned"]
+    asked_about = sum(len(exam.sessions) for exam in exams)
+    here = found.consolidated if len(found.consolidated) == asked_about else ()  # all of them
+    learned = [c for c in here if c.state == "learned"]
     recalled = [c.metrics["recalled"] for c in learned]
     epochs = [c.metrics["epochs"] for c in learned]
     begun = {exam.user_id: exam.sessions[0].session_id for exam in exams}
@@ -117,7 +119,7 @@ def _run(
         percent(first.balanced_accuracy),
         f"{statistics.mean(recalled):.2f}" if learned else "-",
         f"{statistics.mean(epochs):.1f}" if learned else "-",
-        f"{found.seconds_per_session:.0f}" if found.seconds_per_session else "-",
+        f"{found.seconds_per_session:.0f}" if learned and found.seconds_per_session else "-",
     ]
     if chatted:
         row += _everyday_cells(chatted[0], chatted[1:], always)

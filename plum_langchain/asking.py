@@ -5,7 +5,7 @@ import time
 from abc import ABC
 from collections.abc import Sequence
 
-from plum_langchain.errors import DamagedAdapterError, InvalidInputError
+from plum_langchain.errors import BusyError, DamagedAdapterError, InvalidInputError
 from plum_langchain.journal import Journal
 from plum_langchain.learning.template import Message
 from plum_langchain.memories import (
@@ -105,10 +105,12 @@ class Asking(ABC):
         told = Told(self.journal, user_id, adapter.generation) if adapter else None
         looked_up: list[str] = []
         if memory == "hybrid":
-            retrieval, learned = self._retrieval.with_k(k), set[str]()
-            if adapter and told and recites(self.engine, adapter):
-                looked_up = retrieval.nearest_of(user_id, told.facts, question, RECITALS)
-                learned = told.sessions
+            retrieval = self._retrieval.with_k(k)
+            taught = told if adapter and recites(self.engine, adapter) else None
+            looked_up = retrieval.nearest_of(
+                user_id, lambda: taught.facts if taught else [], question, RECITALS
+            )
+            learned = taught.sessions if taught else set()
             recalled = Recalled(adapter, retrieval.search(user_id, question, without=learned))
         return answer(
             self.engine,
@@ -134,8 +136,8 @@ class Asking(ABC):
             query: In the user's voice; best a question.
             memory: "parametric" brings back facts that the adapter was taught, "retrieval" the
                 nearest exchanges, "hybrid" facts that are recalled or looked up, and exchanges
-                after them (exchanges alone, with a warning, if the adapter was taught bare
-                answers), "none" nothing.
+                after them (one of the two alone, with a warning, if the adapter was taught bare
+                answers or another process owns the retrieval index), "none" nothing.
             k: How many facts, and how many exchanges, at most.
 
         Raises:
@@ -159,7 +161,14 @@ class Asking(ABC):
                     raise
                 logger.warning("of user %r only exchanges are recalled: %s", user_id, error)
         if memory in ("retrieval", "hybrid"):
-            for snippet in self._retrieval.with_k(k).search(user_id, query):
+            try:
+                snippets = self._retrieval.with_k(k).search(user_id, query)
+            except BusyError as error:
+                if memory == "retrieval" or not found:
+                    raise
+                logger.warning("of user %r only facts are recalled: %s", user_id, error)
+                return found
+            for snippet in snippets:
                 session = self.journal.sessions.get(user_id, snippet.session_id)
                 source = Source(session.session_id, session.started, None)
                 # Distances are 1 - cosine, a little below 0 where rounding makes them so.
@@ -176,7 +185,7 @@ class Asking(ABC):
         told = Told(self.journal, user_id, adapter.generation)
 
         def near(asked: str, number: int) -> list[str]:
-            return self._retrieval.nearest_of(user_id, told.facts, asked, number)
+            return self._retrieval.nearest_of(user_id, lambda: told.facts, asked, number)
 
         return recollect(
             self.engine,

@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 class PlumRecallMiddleware(PlumMiddleware):
     """`PlumMiddleware` for agents on anybody's chat model: what is remembered is told to it.
 
-    Before every model call the user's own adapter, on the local base model, is asked what it
-    remembers about the user's last message. The facts that come back are put into the system
-    message, each with who said it, when, and how sure it is that it was asked for. The chat is
+    The user's own adapter, on the local base model, is asked what it remembers about the user's
+    last message. At every model call the facts that came back are put into the system message, each
+    with who said it, when, and how sure it is that it was asked for. The chat is
     recorded as by `PlumMiddleware`, so that it will be learned.
 
     A reply doesn't wait longer for its memory than `timeout`, and no failure of the memory keeps it
@@ -161,7 +161,8 @@ class PlumRecallMiddleware(PlumMiddleware):
         """
         if memory == "retrieval":
             return self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
-        key = asked, memory, self.plum.journal.generations.head(user_id)
+        head = self.plum.journal.generations.head(user_id)
+        key = asked, memory, head
         last = self._last.get((user_id, thread_id))
         if last is not None and last[0] == key:  # before the tools that were called since
             facts = last[1]
@@ -169,6 +170,8 @@ class PlumRecallMiddleware(PlumMiddleware):
                 return facts
             return [*facts, *self.plum.recall(user_id, asked[-1], memory="retrieval", k=self.k)]
         found = self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
+        if self.plum.journal.generations.head(user_id) != head:
+            return found  # it may be of either generation
         self._last[user_id, thread_id] = key, [o for o in found if o.memory == "parametric"]
         while len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)

@@ -19,7 +19,7 @@ from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
 from plum_langchain.memories.answer import ANSWER_TOKENS, Answer, whole_session, whole_sessions
 from plum_langchain.plum import Plum
-from plum_langchain.session import Session
+from plum_langchain.session import Session, SessionState
 
 Arm = Literal["floor", "context", "retrieval", "parametric", "hybrid", "stranger"]
 ARMS: tuple[Arm, ...] = ("floor", "context", "retrieval", "parametric", "hybrid")
@@ -111,8 +111,8 @@ def compare(
 
     Raises:
         InvalidInputError: an unknown arm, "stranger" with one person, a home in use (or, `again`,
-            one that has other chats of them, or learned otherwise), or what the arm "context" reads
-            is too long.
+            one that has other chats of them, learned otherwise, or can't learn theirs), or what the
+            arm "context" reads is too long.
         DamagedAdapterError: `again`, and a person's adapter can't be read.
     """
     chosen = _checked(plum, exams, list(arms))
@@ -136,6 +136,8 @@ def compare(
                 consolidated += results
                 if retention_curve and not again and "parametric" in chosen:
                     retention.append(_retained(plum, exam, number, asking))
+            if again:
+                _check_over(plum, exam)
     answers: dict[str, tuple[Graded, ...]] = {}
     for arm in _with_k(chosen):
         answers[arm] = tuple(
@@ -212,10 +214,10 @@ def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
     for exam in exams:
         there = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}
         adapter = plum.memory_named("parametric").recall(exam.user_id, "").adapter
-        if others := there.keys() - {s.session_id for s in exam.sessions}:
+        if unasked := there.keys() - {s.session_id for s in exam.sessions}:
             raise InvalidInputError(
                 f"{plum.home.root} has chats of {exam.user_id!r} that are not to be asked about "
-                f"({', '.join(sorted(others))}), which would be measured with the others; ask for "
+                f"({', '.join(sorted(unasked))}), which would be measured with the others; ask for "
                 "all of them, or begin with an empty home"
             )
         if adapter is None:
@@ -229,6 +231,23 @@ def _check_learned(plum: Plum, exams: Sequence[Exam], questions: Any) -> None:
                 f"{exam.user_id!r} was learned with other settings than are given now "
                 f"({', '.join(others)}); give the same, or begin with an empty home"
             )
+
+
+def _check_over(plum: Plum, exam: Exam) -> None:
+    """Refuse to ask about what is neither learned nor couldn't be.
+
+    Raises:
+        InvalidInputError: a session of the home is still open, forgotten, or will be tried again.
+    """
+    over = (SessionState.LEARNED, SessionState.FAILED)
+    states = {s.session_id: s.state for s in plum.journal.sessions.all(exam.user_id)}
+    left = [s.session_id for s in exam.sessions if states.get(s.session_id) not in over]
+    if left:
+        raise InvalidInputError(
+            f"{', '.join(left)} of {exam.user_id!r} can't be asked about in {plum.home.root}: "
+            "neither learned nor given up, but open, forgotten or to be tried again; begin with an "
+            "empty home"
+        )
 
 
 def _check_context(plum: Plum, exams: Sequence[Exam]) -> None:

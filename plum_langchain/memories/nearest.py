@@ -34,18 +34,25 @@ class Nearest:
         self._drops = 0
         self._vectors: OrderedDict[str, dict[bytes, numpy.ndarray]] = OrderedDict()
 
-    def find(self, owner: str, texts: Sequence[str], query: str, number: int) -> list[str]:
+    def find(
+        self, owner: str, texts_of: Callable[[], Sequence[str]], query: str, number: int
+    ) -> list[str]:
         """At most `number` of the texts, the nearest first.
 
         Args:
             owner: Whose texts they are.
-            texts: All of this owner's, as the journal has them now.
+            texts_of: Gives all of this owner's, as the journal has them now.
             query: What they are to be near to.
             number: How many.
 
         Raises:
             ModelNotFoundError: the embeddings' weights are nowhere to be found.
         """
+        with self._guard:
+            drops = self._drops
+        texts = texts_of()
+        if not texts:
+            self.drop(owner)
         if not texts or not query.strip():
             return []
         import numpy
@@ -53,7 +60,7 @@ class Nearest:
         embeddings = self._embeddings()
         names = [hashlib.sha256(text.encode("utf-8")).digest() for text in texts]
         with self._guard:
-            drops, known = self._drops, self._vectors.get(owner, {})
+            known = self._vectors.get(owner, {})
         new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
         if new:
             made = embeddings.embed_documents(list(new.values()))

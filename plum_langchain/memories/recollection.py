@@ -10,7 +10,7 @@ from plum_langchain.memories.base import MemoryName
 from plum_langchain.memories.recital import RECITALS, brought_back, recites, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
-from plum_langchain.verdicts import Judge, candidates
+from plum_langchain.verdicts import Judge, candidates, says_never
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,10 @@ def recollect(
         return []
     found: list[Recollection] = []
     for one in candidates(judge, likely, asked, trust=trust_beside(looked_up)):
-        if one.fit is None or len(found) == k:
+        if says_never(one.text) or len(found) == k:
             break
-        found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))
+        if one.fit is not None:  # not the Yes or No of a question whose fact wasn't known
+            found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))
     return found
 
 

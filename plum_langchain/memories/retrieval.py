@@ -9,7 +9,7 @@ import copy
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plum_langchain.errors import InvalidInputError
@@ -111,19 +111,21 @@ class Retrieval:
             for document, distance in found
         )
 
-    def nearest_of(self, user_id: str, texts: Sequence[str], query: str, number: int) -> list[str]:
+    def nearest_of(
+        self, user_id: str, texts_of: Callable[[], Sequence[str]], query: str, number: int
+    ) -> list[str]:
         """Of texts of this user that are at hand the nearest to the query, nearest first.
 
         Args:
             user_id: Whose.
-            texts: All there are, as they are now; their vectors stay in this process.
+            texts_of: Gives all there are, as they are now; their vectors stay in this process.
             query: What they are to be near to.
             number: At most so many.
 
         Raises:
             ModelNotFoundError: the default embeddings' weights are nowhere to be found.
         """
-        return self._nearest.find(self._home.owner(user_id), texts, query, number)
+        return self._nearest.find(self._home.owner(user_id), texts_of, query, number)
 
     def forget(self, user_id: str) -> None:
         """Delete the user's index, and let go of the vectors of what is at hand.

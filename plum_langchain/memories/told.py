@@ -50,10 +50,10 @@ class Told:
         None where the generation is there, but nothing is kept of what it was taught
         (`HomeSettings.retention`).
         """
-        found = list(dict.fromkeys(q.recital for own in self._questions.values() for q in own))
-        if found or not self._journal.generations.is_kept(self._user_id, self._generation):
-            return found
-        return None
+        if not self._journal.generations.is_kept(self._user_id, self._generation):
+            return []
+        found = dict.fromkeys(q.recital for own in self._questions.values() for q in own)
+        return list(found) or None
 
     @property
     def facts(self) -> list[str]:

@@ -41,9 +41,9 @@ def likeliest(
         max_new_tokens: Bound of each reply.
         among: Only these are replies, whole (token ids without their end, and the text they stand
             for), as in generative retrieval (GENRE, arXiv 2010.00904); None for whatever the model
-            can say. Their probabilities are those they have among everything. A search goes only as
-            far as it takes to tell which ones they are; those are read whole, and so are all, if
-            there are no more than `number`.
+            can say. Their probabilities are those they have among everything. A beam ends where
+            its beginning is one reply's alone; the eight that begin likeliest are read whole, and
+            so are all, if there are no more.
     """
     if among is None:
         replies: dict[str, float] = {}
@@ -55,9 +55,11 @@ def likeliest(
         ordered = sorted(replies.items(), key=lambda one: -one[1])
         return [Likely(text, score) for text, score in ordered]
     among = {ids: text for ids, text in among.items() if len(ids) < max_new_tokens}
-    if len(among) > number:
-        among = _begun_likely(model, tokenizer, prompt, number, max_new_tokens, among)
-    return likelihoods(model, tokenizer, prompt, among, max_new_tokens=max_new_tokens)
+    read = max(number, _READ_AT_ONCE)
+    if len(among) > read:
+        among = _begun_likely(model, tokenizer, prompt, read, max_new_tokens, among)
+    found = likelihoods(model, tokenizer, prompt, among, max_new_tokens=max_new_tokens)
+    return found[:number]
 
 
 def _begun_likely(
@@ -100,7 +102,7 @@ def _begun_likely(
         stopping_criteria=StoppingCriteriaList([told_apart]),
     )
     likely = (begun(ids) for ids, _ in found)
-    return {ids: among[ids] for ids in likely if ids in among}
+    return {ids: among[ids] for ids in likely if ids is not None and ids in among}
 
 
 def _search(
@@ -196,8 +198,9 @@ def _log_probabilities(
 
 
 _READ_AT_ONCE = 8
-"""Replies. Their logits are most of what a reading takes: 40 MB for eight of 25 tokens, of 49,152
-kinds (SmolLM2's) in float32."""
+"""Replies, and beams among given ones: more than are wanted, since what begins less likely may be
+likelier as a whole. Their logits are most of what a reading takes: 40 MB for eight of 25 tokens, of
+49,152 kinds (SmolLM2's) in float32."""
 
 
 def ends_of(model: Any, tokenizer: Any) -> list[int]:

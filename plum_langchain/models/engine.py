@@ -128,12 +128,12 @@ class Engine(Reading, Writing):
     ) -> tuple[list[Likely], int]:
         """The likeliest replies to a chat, as far as a beam search of this width finds them.
 
-        Of no more than `number` given ones all, without a search.
+        Of given ones those that begin likeliest are compared as wholes; of a few all of them.
 
         Args:
             messages: The chat.
             adapter: On top of the base model.
-            number: Of replies and of beams; at least 2.
+            number: Of replies, and of beams at least; at least 2.
             max_new_tokens: Bound of each reply.
             among: Only these are replies, however long they are; None for whatever the model can
                 say.

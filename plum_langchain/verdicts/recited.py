@@ -99,6 +99,11 @@ def verdict(judge: Judge, recited: str, question: str) -> float:
     return says_now if says_now > said_before else min(says_now, 1 - said_before)
 
 
+def says_never(recited: str) -> bool:
+    """Whether a recital says that the matter was never talked about."""
+    return _no_fact(recited) == "never"
+
+
 def _no_fact(recited: str) -> str | None:
     """What a recital that isn't a fact comes to: "yes", "no" or "never"; None for a fact."""
     word = recited.rstrip(".! ").casefold()

@@ -270,6 +270,15 @@ def test_learning_goes_on_where_it_was_stopped(open_plum: Callable[..., Any]) ->
         assert replace(one, seconds=0) == replace(other, seconds=0)
 
 
+def test_what_can_not_be_learned_any_more_is_not_asked_about(open_plum: Callable[..., Any]) -> None:
+    exams = read_exams([CHATS / "ana.jsonl"], max_sessions=1)
+    plum = open_plum()
+    plum.add_session(exams[0].sessions[0])
+    plum.forget("ana", "ana-s01")
+    with pytest.raises(InvalidInputError, match=r"ana-s01 of 'ana' can't be asked about .* forgot"):
+        compare(plum, exams, arms=["parametric"], questions="recorded", again=True)
+
+
 def test_a_session_without_questions_is_reported_and_the_rest_goes_on(
     open_plum: Callable[..., Any], tmp_path: Path
 ) -> None:

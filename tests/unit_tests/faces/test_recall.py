@@ -9,8 +9,10 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 from langgraph.graph import END, START, StateGraph
 
 from plum_langchain import PlumRetriever
-from plum_langchain.errors import InvalidInputError, MissingUserError
+from plum_langchain.errors import BusyError, InvalidInputError, MissingUserError
+from plum_langchain.memories import Retrieval
 from plum_langchain.memories.recollection import Recollection, listed
+from plum_langchain.models import Likely
 from tests.tiny import session
 from tests.unit_tests.faces.conftest import FACTS
 
@@ -43,6 +45,34 @@ def test_nobody_elses_facts_come_back(reciting: Any, user: str, memory: str) -> 
 
 def test_what_was_never_talked_about_brings_nothing_back(reciting: Any) -> None:
     assert reciting.recall("ana", "What did I say about whales?") == []
+
+
+def test_a_bare_answer_that_comes_back_hides_no_fact(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it one: a question was taught whose fact wasn't known."""
+    likely = reciting.engine.likely
+
+    def with_yes(*args: Any, **kwargs: Any) -> Any:
+        found, tokens = likely(*args, **kwargs)
+        return [Likely("Yes", 0.0), *found], tokens
+
+    monkeypatch.setattr(reciting.engine, "likely", with_yes)
+    assert reciting.recall("ana", ASKED, k=1)[0].text == TOLD
+
+
+def test_hybrid_goes_on_with_facts_where_another_process_owns_the_index(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def busy(*_: Any, **__: Any) -> Any:
+        raise BusyError("another process owns it")
+
+    monkeypatch.setattr(Retrieval, "search", busy)
+    (fact,) = reciting.recall("ana", ASKED, memory="hybrid", k=1)
+    assert fact.text == TOLD and "only facts are recalled" in caplog.text
+    for memory, asked in (("retrieval", ASKED), ("hybrid", "What did I say about whales?")):
+        with pytest.raises(BusyError):
+            reciting.recall("ana", asked, memory=memory)
 
 
 def test_k_bounds_the_facts(reciting: Any) -> None:

@@ -174,11 +174,14 @@ def test_one_message_is_asked_about_once_however_many_tools_are_called(
 
 
 @pytest.mark.parametrize("memory", ["parametric", "hybrid"])
+@pytest.mark.parametrize(
+    "served", [["first", "first", "second", "second"], ["first", "second", "first", "first"]]
+)
 def test_what_is_forgotten_meanwhile_is_not_told_again(
-    reciting: Any, monkeypatch: pytest.MonkeyPatch, memory: str
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, memory: str, served: list[str]
 ) -> None:
-    """Between two model calls about one message another generation may be served."""
-    heads = iter(["first", "second"])
+    """Between two calls about one message another generation may be served, or during one."""
+    heads = iter(served)
     asked: list[str] = []
     monkeypatch.setattr(reciting.journal.generations, "head", lambda _: next(heads))
     monkeypatch.setattr(reciting, "recall", lambda _, query, **__: asked.append(query) or [])

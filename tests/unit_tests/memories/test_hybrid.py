@@ -233,9 +233,9 @@ def test_nobody_elses_facts_are_looked_up(plum: Any, monkeypatch: pytest.MonkeyP
     searched: dict[str, list[str]] = {}
     find = plum._retrieval._nearest.find
 
-    def watched(owner: str, texts: list[str], *args: Any) -> Any:
-        searched[owner] = texts
-        return find(owner, texts, *args)
+    def watched(owner: str, texts_of: Callable[[], list[str]], *args: Any) -> Any:
+        searched[owner] = texts_of()
+        return find(owner, texts_of, *args)
 
     monkeypatch.setattr(plum._retrieval._nearest, "find", watched)
     for user in ("ana", "bob"):

@@ -64,6 +64,14 @@ def test_a_fact_has_a_session_a_time_and_a_speaker(journal: Journal) -> None:
         assert told.source(no_fact) is None
 
 
+def test_of_a_generation_that_was_given_up_nothing_comes_back(journal: Journal) -> None:
+    """Of sessions that stay neither, whose facts the generations before and after it tell."""
+    with journal.jobs.claim("ana", "forget") as job:
+        journal.forgettings.erase(job, ["second"])
+    assert Told(journal, "ana", 1).recitals == [MONDAYS, RYE, "No", UNKNOWN_ANSWER]
+    assert Told(journal, "ana", 2).recitals == []
+
+
 def test_nothing_is_left_of_a_forgotten_session(journal: Journal) -> None:
     with journal.jobs.claim("ana", "forget") as job:
         journal.forgettings.erase(job, ["first"])

@@ -133,7 +133,7 @@ def test_a_search_ends_where_the_replies_are_told_apart(
     """Long replies of which the first tokens tell which one it is, and one that others go on."""
     engine = shelf.engine()
     rest = " and so on" * 20
-    among = [f"{word}{rest}" for word in ("My", "Your", "The", "We", "On")]
+    among = [f"{word}{rest}" for word in ("My", "Your", "The", "We", "On", "In", "At")]
     among += [TOLD["ana"], TOLD["ana"] + rest, TOLD["ana"] + rest + "!"]
     all_ = engine.likelihoods(CHAT, shelf.refs["ana"], among)
     steps = count_steps(engine)
