@@ -56,8 +56,8 @@ def main() -> None:
               "first session", "own recalled", "epochs", "s/session"]  # fmt: skip
     if arguments.everyday:
         header += ["everyday replies that suit", "that leak", "loss of neutral text"]
-    if arguments.corrections:
-        header += [f"corrections, {arguments.corrections}", "new is true", "old is denied", "open"]
+    for memory in arguments.corrections:
+        header += [f"corrections, {memory}", "new is true", "old is denied", "open"]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header), flush=True)
     records = []
     for values, seed in itertools.product(combinations, arguments.seeds):
@@ -96,9 +96,10 @@ def _run(
             )
             always = [everyday_ability(alone, exam.user_id, "parametric") for exam in exams]
             alone.close()
-        memory, corrected = arguments.corrections, []
-        if memory:
-            corrected = [g for exam in exams for g in _corrections(plum, exam.user_id, memory)]
+        corrected = {
+            memory: [g for exam in exams for g in _corrections(plum, exam.user_id, memory)]
+            for memory in arguments.corrections
+        }
         plum.close()
     summary = found.arms["parametric"]
     asked_about = sum(len(exam.sessions) for exam in exams)
@@ -123,15 +124,17 @@ def _run(
     ]
     if chatted:
         row += _everyday_cells(chatted[0], chatted[1:], always)
-    if corrected:
-        kinds: list[Kind | None] = [None, "yes", "no_same_slot", "open"]
-        row += [_right(corrected, kind) for kind in kinds]
+    kinds: list[Kind | None] = [None, "yes", "no_same_slot", "open"]
+    for of_memory in corrected.values():
+        row += [_right(of_memory, kind) for kind in kinds]
     record = {
         "settings": settings,
         "seed": seed,
         "everyday": [asdict(one) for one in chatted],
         "everyday_always_the_adapter": [asdict(one) for one in always],
-        "corrections": {memory: [asdict(one) for one in corrected]} if memory else {},
+        "corrections": {
+            memory: [asdict(one) for one in of_memory] for memory, of_memory in corrected.items()
+        },
         "row": row,
         "seconds": time.perf_counter() - began,
         "comparison": to_json(found),
@@ -205,9 +208,8 @@ def _arguments() -> argparse.Namespace:
         "--everyday", action="store_true", help="chat with each person's adapter as well"
     )
     parser.add_argument(
-        "--corrections", nargs="?", const="parametric",
-        choices=["parametric", "retrieval", "hybrid"],
-        help="ask this memory (parametric) for what later sessions changed as well; for all ten "
+        "--corrections", nargs="*", default=None, choices=["parametric", "retrieval", "hybrid"],
+        help="ask these memories (parametric) for what later sessions changed as well; for all ten "
         "sessions of a person",
     )  # fmt: skip
     parser.add_argument(
@@ -218,11 +220,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--home", type=Path,
         help="learn there instead of in a temporary place; what is learned there already isn't "
-        "learned again, so that learning may be stopped, and goes on another time",
+        "learned again, so that learning may be stopped, and goes on with the same options",
     )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG of the arms (of the last row)")
     arguments = parser.parse_args()
+    if arguments.corrections is None:
+        arguments.corrections = []
+    elif not arguments.corrections:
+        arguments.corrections = ["parametric"]
     if arguments.corrections and not {change["of"] for change in _changes()} >= {*arguments.people}:
         parser.error(f"--corrections needs people that {CORRECTIONS} asks about")
     if arguments.home and (arguments.vary or len(arguments.seeds) > 1):
