@@ -1,5 +1,6 @@
 """What the benchmarks share: the example chats, adapters to ask, spreads."""
 
+import argparse
 import ast
 import resource
 import statistics
@@ -13,6 +14,7 @@ from plum_langchain import LearningSettings, Plum
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.evaluation.metrics import Graded, summarise
 from plum_langchain.evaluation.report import SUMMARY_COLUMNS, markdown_row, summary_row
+from plum_langchain.memories.told import Told
 from plum_langchain.models import ResolvedModel
 from plum_langchain.verdicts import Judge
 from plum_langchain.verdicts.pairs import shipped_pairs
@@ -33,6 +35,36 @@ def hold_out(plum: Plum, people: Sequence[str]) -> None:
     plum._writer = Writer(
         plum.engine, judge, [one for one in shipped_examples() if one.of not in people]
     )
+
+
+def taught(plum: Plum, person: str) -> tuple[AdapterRef, Told]:
+    """A person's adapter in a home that recall.py made, and what it was taught.
+
+    Ends the program with a sentence where the home has none, or keeps nothing of that.
+    """
+    adapter = plum.recalled(plum.memory_named("parametric"), person, "").adapter
+    if adapter is None:
+        raise SystemExit(
+            f"{plum.home.root} has no adapter of {person!r}; make it with recall.py --home, and "
+            "name the people it has with --people"
+        )
+    told = Told(plum.journal, person, adapter.generation)
+    if not told.facts:
+        raise SystemExit(
+            f"{plum.home.root} keeps nothing of what {person!r}'s adapter was taught, so there is "
+            "nothing to look up; learn with HomeSettings(retention='transcript')"
+        )
+    return adapter, told
+
+
+def parse_with_home(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, with those that name a home that recall.py made, and its people."""
+    parser.add_argument("--home", type=Path, required=True, help="that recall.py --home made")
+    parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
+    arguments = parser.parse_args()
+    if not (arguments.home / "journal.db").exists():
+        parser.error(f"--home {arguments.home}: nothing was learned there; see recall.py --home")
+    return arguments
 
 
 def shelve(

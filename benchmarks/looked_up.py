@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import CHATS, hold_out, summary_table
+from common import CHATS, hold_out, parse_with_home, summary_table, taught
 
 from plum_langchain import Plum
 from plum_langchain.adapters import AdapterRef
@@ -47,18 +47,7 @@ def main() -> None:
     if arguments.held_out:
         hold_out(plum, arguments.people)
     for exam in exams:
-        adapter = plum.recalled(plum.memory_named("parametric"), exam.user_id, "").adapter
-        if adapter is None:
-            raise SystemExit(
-                f"{arguments.home} has no adapter of {exam.user_id!r}; make it with recall.py "
-                "--home, and name the people it has with --people"
-            )
-        told = Told(plum.journal, exam.user_id, adapter.generation)
-        if not told.facts:
-            raise SystemExit(
-                f"{arguments.home} keeps nothing of what {exam.user_id!r}'s adapter was taught, so "
-                "there is nothing to look up; learn with HomeSettings(retention='transcript')"
-            )
+        adapter, told = taught(plum, exam.user_id)
         for one in exam.questions:
             for arm, found in _answers(plum, exam.user_id, adapter, told, one).items():
                 answers[arm].append(grade(exam.user_id, one, found))
@@ -128,17 +117,12 @@ def _judged(judge: Judge, way: _Way, asked: ExamQuestion) -> Answer:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--home", type=Path, required=True, help="that recall.py --home made")
-    parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
     parser.add_argument("--sessions", type=int, default=10, help="of each person")
     parser.add_argument(
         "--held-out", action="store_true", help="teach the judge anew, without these people"
     )
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if not (arguments.home / "journal.db").exists():
-        parser.error(f"--home {arguments.home}: nothing was learned there; see recall.py --home")
-    return arguments
+    return parse_with_home(parser)
 
 
 if __name__ == "__main__":

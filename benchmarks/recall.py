@@ -102,9 +102,9 @@ def _run(
         }
         plum.close()
     summary = found.arms["parametric"]
-    asked_about = sum(len(exam.sessions) for exam in exams)
-    here = found.consolidated if len(found.consolidated) == asked_about else ()  # all of them
-    learned = [c for c in here if c.state == "learned"]
+    learned = [c for c in found.consolidated if c.state == "learned"]
+    if len(found.consolidated) < sum(len(exam.sessions) for exam in exams):
+        learned = []  # of those that were learned before it isn't known here
     recalled = [c.metrics["recalled"] for c in learned]
     epochs = [c.metrics["epochs"] for c in learned]
     begun = {exam.user_id: exam.sessions[0].session_id for exam in exams}

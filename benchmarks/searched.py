@@ -15,16 +15,14 @@ import math
 import random
 import statistics
 import time
-from pathlib import Path
 
-from common import CHATS
+from common import CHATS, parse_with_home, taught
 
 from plum_langchain import Plum
 from plum_langchain.evaluation import machine
 from plum_langchain.evaluation.report import markdown_row, percent
 from plum_langchain.memories.answer import ANSWER_TOKENS
 from plum_langchain.memories.recital import RECITALS, as_messages
-from plum_langchain.memories.told import Told
 from plum_langchain.models import Likely
 
 HEADER = ["person", "recitals", "questions", "the likeliest is found", "of the five likeliest",
@@ -43,13 +41,9 @@ def main() -> None:
 
 
 def _row(plum: Plum, person: str, number: int) -> list[str]:
-    adapter = plum.recalled(plum.memory_named("parametric"), person, "").adapter
-    recitals = None if adapter is None else Told(plum.journal, person, adapter.generation).recitals
-    if adapter is None or not recitals:
-        raise SystemExit(
-            f"{plum.home.root} has no adapter of {person!r} of which it is known what it was "
-            "taught; make it with recall.py --home, and name the people it has with --people"
-        )
+    adapter, told = taught(plum, person)
+    recitals = told.recitals
+    assert recitals, "a generation with facts has recitals"
     asked = random.Random(0).sample(_recorded(person), number)
     first, shared, mass, seconds = [], [], [], []
     for question in asked:
@@ -86,13 +80,8 @@ def _recorded(person: str) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--home", type=Path, required=True, help="that recall.py --home made")
-    parser.add_argument("--people", nargs="+", default=["chidi", "dara"])
     parser.add_argument("--questions", type=int, default=40, help="of each person")
-    arguments = parser.parse_args()
-    if not (arguments.home / "journal.db").exists():
-        parser.error(f"--home {arguments.home}: nothing was learned there; see recall.py --home")
-    return arguments
+    return parse_with_home(parser)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ class PlumRecallMiddleware(PlumMiddleware):
 
     The user's own adapter, on the local base model, is asked what it remembers about the user's
     last message. At every model call the facts that came back are put into the system message, each
-    with who said it, when, and how sure it is that it was asked for. The chat is
-    recorded as by `PlumMiddleware`, so that it will be learned.
+    with who said it, when, and how sure it is that it was asked for. The chat is recorded as by
+    `PlumMiddleware`, so that it will be learned.
 
     A reply doesn't wait longer for its memory than `timeout`, and no failure of the memory keeps it
     from being given: it is given without then, and the log says so. (A missing user is an error
@@ -165,10 +165,7 @@ class PlumRecallMiddleware(PlumMiddleware):
         key = asked, memory, head
         last = self._last.get((user_id, thread_id))
         if last is not None and last[0] == key:  # before the tools that were called since
-            facts = last[1]
-            if memory == "parametric":
-                return facts
-            return [*facts, *self.plum.recall(user_id, asked[-1], memory="retrieval", k=self.k)]
+            return [*last[1], *self._exchanges_beside(last[1], user_id, asked, memory)]
         found = self.plum.recall(user_id, asked[-1], memory=memory, k=self.k)
         if self.plum.journal.generations.head(user_id) != head:
             return found  # it may be of either generation
@@ -176,6 +173,20 @@ class PlumRecallMiddleware(PlumMiddleware):
         while len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)
         return found
+
+    def _exchanges_beside(
+        self, facts: Sequence[Recollection], user_id: str, asked: tuple[str, ...], memory: str
+    ) -> list[Recollection]:
+        """Those that hybrid has beside facts; as `Plum.recall`, it does without them if it must."""
+        if memory != "hybrid":
+            return []
+        try:
+            return self.plum.recall(user_id, asked[-1], memory="retrieval", k=self.k)
+        except BusyError as error:
+            if not facts:
+                raise
+            logger.warning("of user %r only facts are recalled: %s", user_id, error)
+            return []
 
     def _told(
         self,

@@ -6,8 +6,6 @@ each session, the questions about all sessions so far.
 """
 
 import json
-import os
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from plum_langchain.consolidation import Consolidated, Progress
 from plum_langchain.errors import InvalidInputError
+from plum_langchain.evaluation.environment import machine
 from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, Summary, grade, summarise
 from plum_langchain.memories.answer import ANSWER_TOKENS, Answer, whole_session, whole_sessions
@@ -160,24 +159,6 @@ def compare(
         answers=answers,
         about=_about(plum, exams, questions),
     )
-
-
-def machine() -> dict[str, Any]:
-    """What a timing was measured on."""
-    import peft
-    import torch
-    import transformers
-
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-    }
 
 
 def _checked(plum: Plum, exams: Sequence[Exam], arms: list[str]) -> list[Arm]:
@@ -395,14 +376,3 @@ def _about(plum: Plum, exams: Sequence[Exam], questions: Any) -> dict[str, Any]:
         "questions": asdict(plum.question_settings),
         "machine": machine(),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -37,13 +37,13 @@ def likeliest(
         model: A causal LM of transformers.
         tokenizer: Its own.
         prompt: As token ids.
-        number: Of replies and of beams; at least 2.
+        number: Of replies, and of beams at least; at least 2.
         max_new_tokens: Bound of each reply.
         among: Only these are replies, whole (token ids without their end, and the text they stand
             for), as in generative retrieval (GENRE, arXiv 2010.00904); None for whatever the model
             can say. Their probabilities are those they have among everything. A beam ends where
-            its beginning is one reply's alone; the eight that begin likeliest are read whole, and
-            so are all, if there are no more.
+            its beginning is one reply's alone; those that begin likeliest, as many as are read at
+            once, are read whole, and so are all, if there are no more.
     """
     if among is None:
         replies: dict[str, float] = {}

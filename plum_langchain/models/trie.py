@@ -29,7 +29,7 @@ class Trie:
     def only(self, beginning: Sequence[int]) -> tuple[int, ...] | None:
         """The sequence that begins so; None if there are several, or none."""
         node = self._at(beginning)
-        return node.some if node is not None and node.count == 1 else None
+        return None if node is None else node.only
 
     def _at(self, beginning: Sequence[int]) -> "_Node | None":
         node: _Node | None = self._root
@@ -39,15 +39,15 @@ class Trie:
 
 
 class _Node:
-    __slots__ = ("count", "ends", "next", "some")
+    __slots__ = ("begun", "ends", "next", "only")
 
     def __init__(self) -> None:
         self.next: dict[int, _Node] = {}
         self.ends = False
-        self.count = 0
-        self.some: tuple[int, ...] | None = None
+        self.begun = 0
+        self.only: tuple[int, ...] | None = None
 
     def add(self, sequence: tuple[int, ...]) -> None:
         """One more of the sequences begins as this node's path does."""
-        self.count += 1
-        self.some = sequence
+        self.begun += 1
+        self.only = sequence if self.begun == 1 else None

@@ -22,8 +22,8 @@ from plum_langchain.evaluation.compare import (
     answer_of,
     ask_each,
     compare,
-    machine,
 )
+from plum_langchain.evaluation.environment import machine
 from plum_langchain.evaluation.everyday import neutral_loss
 from plum_langchain.evaluation.exam import Exam
 from plum_langchain.evaluation.metrics import Summary, summarise

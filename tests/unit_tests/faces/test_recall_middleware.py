@@ -12,6 +12,7 @@ from langchain_core.tools import tool
 
 from plum_langchain import PlumRecallMiddleware
 from plum_langchain.errors import BusyError, InvalidInputError, MissingUserError
+from plum_langchain.memories import Retrieval
 from tests.unit_tests.faces.helpers import Fits
 from tests.unit_tests.faces.test_middleware import foreign, recorded, say, to
 from tests.unit_tests.faces.test_recall import ASKED, TOLD
@@ -171,6 +172,27 @@ def test_one_message_is_asked_about_once_however_many_tools_are_called(
     assert asked == recalled and len(model.sent) == 3
     told = {str(sent[0].text) for sent in model.sent}
     assert len(told) == 1 and TOLD in told.pop()
+
+
+def test_facts_are_told_again_where_another_process_owns_the_index_by_now(
+    reciting: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between two calls about one message, as in the first of them."""
+    middleware = PlumRecallMiddleware(reciting, memory="hybrid", k=1)
+    fact, _ = middleware._recalled("ana", "owned", ("id", ASKED), "hybrid")
+
+    def busy(*_: Any, **__: Any) -> Any:
+        raise BusyError("another process owns it")
+
+    monkeypatch.setattr(Retrieval, "search", busy)
+    assert middleware._recalled("ana", "owned", ("id", ASKED), "hybrid") == [fact]
+    assert fact.text == TOLD and "only facts are recalled" in caplog.text
+    nothing = ("id", "What did I say about whales?")
+    middleware._last["ana", "owned"] = (
+        (nothing, "hybrid", reciting.journal.generations.head("ana")), []
+    )  # fmt: skip
+    with pytest.raises(BusyError):
+        middleware._recalled("ana", "owned", nothing, "hybrid")
 
 
 @pytest.mark.parametrize("memory", ["parametric", "hybrid"])
