@@ -181,6 +181,8 @@ class Asking(ABC):
     ) -> list[Recollection]:
         adapter = self.recalled(self._parametric, user_id, query).adapter
         if adapter is None:
+            if look_up:  # another process may have forgotten: then nothing of it stays here either
+                self._retrieval.nearest_of(user_id, list, query, k)
             return []
         told = Told(self.journal, user_id, adapter.generation)
 

@@ -227,6 +227,18 @@ def test_a_forgotten_fact_is_not_looked_up(plum: Any) -> None:
     assert "parrot" not in found.text and not any("parrot" in text for text in found.sources)
 
 
+def test_what_another_plum_forgot_leaves_nothing_here(
+    plum: Any, open_plum: Callable[..., Any]
+) -> None:
+    nearest = plum._retrieval._nearest
+    assert plum.recall("ana", asked("boat"), memory="hybrid") and nearest._vectors
+    other = open_plum()
+    other.forget("ana", all=True)
+    other.close()
+    assert plum.recall("ana", asked("boat"), memory="hybrid") == []
+    assert not nearest._vectors
+
+
 def test_nobody_elses_facts_are_looked_up(plum: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plum.add_session(session("bob", "s1", "My parrot swears.", "Oh dear."))
     plum.consolidate("bob")
