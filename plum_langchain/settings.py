@@ -112,10 +112,8 @@ class LearningSettings:
     # PLUM: 10 is best, 20 give incoherent text. Measured: docs/experiments.md, "Half the epochs".
     epochs: int | None = None
     # End once a session's answers were recalled (every token p > 0.5) for so many epochs in a row;
-    # None for always `epochs`. `learned_share` of the answers must be. Measured:
-    # docs/experiments.md, "When to stop".
+    # None for always `epochs`. Measured: docs/experiments.md, "When to stop".
     patience: int | None = 1
-    learned_share: float = 1.0
     # About so many tokens of a batch go through the model at once, and their gradients are added:
     # the same step in less memory. None for the whole batch.
     tokens_at_once: int | None = 512
@@ -129,7 +127,6 @@ class LearningSettings:
     # Measured: docs/experiments.md, "Half the epochs" and "Other rates and directions".
     learning_rate: float = 2e-3
     final_learning_rate: float = 0.1  # share of the rate that a straight line ends at
-    weight_decay: float = 0.0  # adapters are small; nothing to regularise away
     max_grad_norm: float = 1.0  # the usual clip for LoRA; PLUM names none
     # Of batch_size, questions of earlier sessions, once there are any; None for half of it.
     # Sequential LoRA forgets without (arXiv 2506.10943). Measured: docs/experiments.md, "What is
@@ -161,10 +158,6 @@ class LearningSettings:
             f"upper_layers must be in (0, 1] or None, not {self.upper_layers}",
         )
         _require(
-            0 < self.learned_share <= 1,
-            f"learned_share must be in (0, 1], not {self.learned_share}",
-        )
-        _require(
             self.patience is None or self.patience > 0,
             f"patience must be positive or None, not {self.patience}",
         )
@@ -183,7 +176,6 @@ class LearningSettings:
             0 <= self.final_learning_rate <= 1,
             f"final_learning_rate must be from 0 to 1, not {self.final_learning_rate}",
         )
-        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, not {self.weight_decay}")
         _require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, not {self.max_grad_norm}")
         _require(self.answer_weight > 0, f"answer_weight must be > 0, not {self.answer_weight}")
         _require(

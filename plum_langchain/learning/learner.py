@@ -242,7 +242,7 @@ class _Training:
         self._optimizer = torch.optim.AdamW(
             self.weights.masters,
             lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
+            weight_decay=0.0,  # adapters are small; nothing to regularise away
             fused=trained[0].device.type in ("cpu", "cuda"),  # one kernel for all of them
         )
         self.step = 0
@@ -283,7 +283,7 @@ class _Training:
             losses.append(total / batches)
             # Each answer was scored as its batch came up, before that step's own correction: what
             # is recalled then is known, and asking costs nothing.
-            in_a_row = in_a_row + 1 if recalled >= settings.learned_share * len(own) else 0
+            in_a_row = in_a_row + 1 if recalled == len(own) else 0
             if settings.patience is not None and in_a_row >= settings.patience:
                 return losses, "learned"
         return losses, "epochs"

@@ -130,12 +130,6 @@ def test_patience_goes_on_for_so_many_epochs_more(
     assert thrice.epochs == once.epochs + 2
 
 
-def test_it_ends_once_the_share_asked_for_is_recalled(loaded: LoadedModel, target: Path) -> None:
-    half = learn_into(target, loaded, settings=replace(FAST, patience=1, learned_share=0.5))
-    assert half.ended == "learned"
-    assert half.recalled >= 0.5
-
-
 def test_what_is_never_learned_ends_with_the_epochs(loaded: LoadedModel, target: Path) -> None:
     settings = replace(FAST, patience=1, epochs=2, learning_rate=1e-6)
     assert learn_into(target, loaded, settings=settings).ended == "epochs"
