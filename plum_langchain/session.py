@@ -164,10 +164,21 @@ class Question:
 
 @dataclass(frozen=True)
 class Update:
-    """A fact of an earlier session that a session changes: what was said of it, and what is now."""
+    """A fact of an earlier session that a session changes: what was said of it, and what is now.
+
+    `earlier_session` is the one that said so, where it is known: forgetting that forgets this.
+    """
 
     old: str
     new: str
+    earlier_session: str | None = None
+
+    def recorded(self) -> dict[str, str]:
+        """As `Session.material` has it among its `updates`."""
+        found = {"old": self.old, "new": self.new}
+        if self.earlier_session is not None:
+            found["earlier_session"] = self.earlier_session
+        return found
 
 
 def check_id(value: object, what: str) -> str:

@@ -152,7 +152,9 @@ def with_what_quotes_it(journal: Journal, user_id: str, doomed: Doomed) -> Doome
         if one.state != SessionState.FORGOTTEN and not doomed.has(one.session_id)
     ]
     said = told_of(journal, user_id, doomed).said
-    since = min(one.started for one in there if one.session_id in named)
+    told = [one for one in there if one.session_id in named]
+    times = [turn.at for one in told for turn in one.turns if turn.at is not None]
+    since = min([*(one.started for one in told), *times])
     turns = dict(doomed.turns or {})
     for name, at in find_echoes(said, others, turns, since).items():
         turns[name] = tuple(sorted({*turns.get(name, ()), *at}))

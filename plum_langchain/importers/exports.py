@@ -125,7 +125,15 @@ def _chatgpt_turn(message: Any) -> Turn | None:
     # What was spoken comes as a part of its own, with its transcription.
     texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
     said = [text for text in texts if isinstance(text, str) and text.strip()]
-    return Turn(role, _MARKS.sub("", "\n\n".join(said)), _id(message, "id")) if said else None
+    if not said:
+        return None
+    at = message.get("create_time")
+    return Turn(
+        role,
+        _MARKS.sub("", "\n\n".join(said)),
+        _id(message, "id"),
+        None if at is None else seconds_of(at, "create_time"),
+    )
 
 
 _MARKS = re.compile("\ue200.*?\ue201|【[^】]*†[^】]*】", re.S)
@@ -155,7 +163,9 @@ def _claude(record: Mapping[str, Any], user: str) -> Session:
         text = "\n\n".join(t for t in texts if t) if blocks else message.get("text") or ""
         if text.strip():
             role: Role = "user" if message["sender"] == "human" else "assistant"
-            turns.append(Turn(role, text, _id(message, "uuid")))
+            at = message.get("created_at")
+            at = None if at is None else time_of(at, "created_at")
+            turns.append(Turn(role, text, _id(message, "uuid"), at))
     return session_of(
         user,
         f"claude-{_required(record, 'uuid')}",

@@ -4,29 +4,99 @@ from collections.abc import Sequence
 
 from plum_langchain.session import Turn
 
+_UNIQUE_LENGTH = 16
+"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
+
+
+def is_unique(message_id: str | None) -> bool:
+    """Whether an id tells a message by itself, whatever its text is."""
+    return len(message_id or "") >= _UNIQUE_LENGTH
+
 
 def unrecorded(recorded: Sequence[Turn], given: Sequence[Turn]) -> list[Turn]:
-    """The turns of `given` that come after what is recorded.
+    """The turns of `given` that aren't recorded yet.
 
     Whatever stands before the last turn whose message id is known was there when that one was
     recorded: it is in the journal, or isn't the user's chat (a summary or a document that a
-    middleware put in front). Where no id is known, a caller passes the whole history anew, and
-    the longest overlap of the recorded end with the beginning of `given` tells.
+    middleware put in front). Behind it what is recorded without an id is known by its text. Where
+    no id is known, a caller passes the whole history anew, and the longest overlap of the
+    recorded end with the beginning of `given` tells; or, if a reply is made anew or a message
+    sent in other words, how much of its beginning is recorded in this order.
+
+    An id counts with the same text, or if the text is gone. Of a client that numbers its messages
+    the same number may be another message.
 
     Args:
         recorded: All turns of the thread, oldest first; forgotten ones without their text.
         given: Consecutive turns of the thread, up to the latest.
     """
-    known = {turn.message_id for turn in recorded if turn.message_id is not None}
-    start = next((i for i in range(len(given), 0, -1) if given[i - 1].message_id in known), 0)
-    if start == 0:
-        start = _overlap(recorded, given)
+    start, at = _last_known(recorded, given)
+    if start:
+        start += _same_beginning(recorded[at + 1 :], given[start:])
+    else:
+        start = _overlap(recorded, given) or _in_order(recorded, given)
+    edited = _last_of_user(given)
     fresh, seen = [], set()
-    for turn in given[start:]:
-        if turn.message_id is None or turn.message_id not in seen:
+    for index, turn in enumerate(given):
+        is_new = index >= start or (index == edited and _is_edited(recorded, turn))
+        if is_new and (turn.message_id is None or turn.message_id not in seen):
             fresh.append(turn)
             seen.add(turn.message_id)
     return fresh
+
+
+def last_of_each(turns: Sequence[Turn]) -> list[Turn]:
+    """The last turn of the user and of the assistant: those that may be edited or redacted."""
+    return list({turn.role: turn for turn in turns}.values())
+
+
+def _last_known(recorded: Sequence[Turn], given: Sequence[Turn]) -> tuple[int, int]:
+    """Up to where in `given` the ids are known, and where in `recorded` the last of them is."""
+    there: dict[tuple[str, str], list[int]] = {}
+    for place, turn in enumerate(recorded):
+        if turn.message_id is not None:
+            there.setdefault((turn.message_id, turn.role), []).append(place)
+    again = bool(recorded) and recorded[-1].message_id in {turn.message_id for turn in given}
+    start = at = 0
+    furthest = -1  # of what is known by its text as well
+    for index, turn in enumerate(given):
+        places = there.get((turn.message_id or "", turn.role), [])
+        sure = [place for place in places if _is_surely(recorded[place], turn)]
+        # Its text is gone, and its number may be another message's: only in the right order, and
+        # in a stretch that reaches the recorded end, as the history of the same chat does.
+        gone = [p for p in places if not recorded[p].content and again and p > furthest]
+        if sure or gone:
+            start, at = index + 1, (sure or gone)[-1]
+        furthest = max([furthest, *sure])
+    return start, at
+
+
+def _is_surely(there: Turn, turn: Turn) -> bool:
+    """Whether a turn of the same id and role is the same message."""
+    if there.content == turn.content:
+        return True
+    # What an assistant said may have been redacted since; what a user said may be an edit.
+    return is_unique(turn.message_id) and (not there.content or turn.role == "assistant")
+
+
+def _is_edited(recorded: Sequence[Turn], turn: Turn) -> bool:
+    """Whether it was said in other words before."""
+    same = [t for t in recorded if (t.message_id, t.role) == (turn.message_id, turn.role)]
+    return is_unique(turn.message_id) and bool(same) and not any(_is_surely(t, turn) for t in same)
+
+
+def _last_of_user(given: Sequence[Turn]) -> int | None:
+    places = [index for index, turn in enumerate(given) if turn.role == "user"]
+    return places[-1] if places else None
+
+
+def _same_beginning(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
+    """How many turns at the beginning of both are the same, where not both have an id."""
+    for size, (there, turn) in enumerate(zip(recorded, given, strict=False)):
+        by_text = there.message_id is None or turn.message_id is None
+        if not by_text or (there.role, there.content) != (turn.role, turn.content):
+            return size
+    return min(len(recorded), len(given))
 
 
 def _overlap(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
@@ -44,3 +114,17 @@ def _overlap(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
         if all(may_be) and any(same):
             return size
     return 0
+
+
+def _in_order(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
+    """How many turns at the beginning of `given` are recorded in this order; two at least, or 0.
+
+    Not all of what is recorded is in `given`: of two replies to the same message a client sends
+    the one that its user kept.
+    """
+    size = 0
+    for there in recorded:
+        next_one = given[size] if size < len(given) else None
+        if next_one and (there.role, there.content) == (next_one.role, next_one.content):
+            size += 1
+    return size if size > 1 else 0

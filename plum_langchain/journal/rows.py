@@ -4,7 +4,7 @@ The functions take their caller's connection; whether anything of it is durable 
 say, who begins and ends the transaction.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from plum_langchain.errors import InvalidInputError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import storable
+from plum_langchain.journal.material import without_turns
+from plum_langchain.journal.merging import is_unique
 from plum_langchain.journal.sealing import Texts, texts_of_session, texts_of_user
 from plum_langchain.session import (
     EARLIER,
@@ -28,9 +30,6 @@ from plum_langchain.session import (
 _s = schema.sessions
 _t = schema.turns
 _q = schema.questions
-
-_UNIQUE_LENGTH = 16
-"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
 
 
 # -- sessions ----------------------------------------------------------------------------------
@@ -155,7 +154,7 @@ def erase_turns(connection: Connection, key: int, positions: Collection[int]) ->
     connection.execute(delete(_q).where(_q.c.session == key))
     row = connection.execute(select(_s).where(_s.c.id == key)).one()
     texts = texts_of_user(connection, row.user_id)
-    material = _without_turns(texts.said_json(row.material, "sessions.material", key), positions)
+    material = without_turns(texts.said_json(row.material, "sessions.material", key), positions)
     material = texts.keep_json(material, "sessions.material", key)
     connection.execute(update(_s).where(_s.c.id == key).values(topic="", material=material))
     if row.state != SessionState.OPEN:
@@ -163,28 +162,6 @@ def erase_turns(connection: Connection, key: int, positions: Collection[int]) ->
         # Caches of retrieved text key on it (`Sessions.version`).
         now = datetime.now(UTC)
         connection.execute(update(_s).where(_s.c.id == key).values(updated_at=now))
-
-
-def _without_turns(material: Mapping[str, Any], positions: Collection[int]) -> dict[str, Any]:
-    """What came with a session, but for what rests on these turns.
-
-    Of what names no turn (the facts that it changes, anything this version doesn't know) it can't
-    be told, and it goes.
-    """
-
-    def stays(*turns: Any) -> bool:
-        return all(isinstance(turn, int) and turn not in positions for turn in turns)
-
-    kept: dict[str, Any] = {}
-    if isinstance(facts := material.get("facts"), list):
-        kept["facts"] = [f for f in facts if isinstance(f, Mapping) and stays(f.get("turn"))]
-    if isinstance(lines := material.get("qa_train"), list):
-        kept["qa_train"] = [
-            q for q in lines if isinstance(q, Mapping) and stays(*(q.get("evidence") or ()))
-        ]
-    if "not_discussed" in material:
-        kept["not_discussed"] = material["not_discussed"]
-    return kept
 
 
 def erase_updates(connection: Connection, key: int, places: Collection[int]) -> None:
@@ -216,7 +193,7 @@ def dispose(
         return
     material: dict[str, Any] = {}
     if retention == "questions" and updates:
-        material = {"updates": [{"old": one.old, "new": one.new} for one in updates]}
+        material = {"updates": [one.recorded() for one in updates]}
     texts = texts_of_session(connection, key)
     material = texts.keep_json(material, "sessions.material", key)
     connection.execute(update(_t).where(_t.c.session == key).values(content=""))
@@ -291,11 +268,39 @@ def turns_of_others(
         turn
         for turn in turns
         if (turn.message_id, turn.role, turn.content) in there
-        or (
-            len(turn.message_id or "") >= _UNIQUE_LENGTH
-            and (turn.message_id, turn.role, "") in there
-        )
+        or (is_unique(turn.message_id) and (turn.message_id, turn.role, "") in there)
     ]
+
+
+def rewrite_turn(
+    connection: Connection, user_id: str, thread_id: str, turn: Turn, now: datetime
+) -> None:
+    """Put a message's text as it is now in the place of what it was, in the thread's open session.
+
+    The user edited it, or a middleware took something out of it, under the same id. Nothing is done
+    where that is a number, as another message's may be, or the turn was forgotten.
+    """
+    if not is_unique(turn.message_id):
+        return
+    rows = connection.execute(
+        select(_t)
+        .select_from(_t.join(_s, _t.c.session == _s.c.id))
+        .where(
+            _s.c.user_id == user_id,
+            _s.c.thread_id == thread_id,
+            _s.c.state == SessionState.OPEN,
+            _t.c.message_id == turn.message_id,
+            _t.c.role == turn.role,
+        )
+    ).all()
+    for row in rows:
+        texts = texts_of_session(connection, row.session)
+        at = "turns.content", row.session, row.position
+        if texts.said(row.content, *at) in ("", turn.content):
+            continue
+        kept = texts.keep(turn.content, *at)
+        connection.execute(update(_t).where(_t.c.id == row.id).values(content=kept))
+        connection.execute(update(_s).where(_s.c.id == row.session).values(updated_at=now))
 
 
 def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: datetime) -> None:

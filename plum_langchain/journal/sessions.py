@@ -10,13 +10,15 @@ from sqlalchemy import Connection, Row, func, select
 from plum_langchain.errors import SessionStateError, UnknownSessionError, UnknownUserError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
-from plum_langchain.journal.merging import unrecorded
+from plum_langchain.journal.material import of_the_rest
+from plum_langchain.journal.merging import last_of_each, unrecorded
 from plum_langchain.journal.rows import (
     append_turns,
     checked_turn,
     create_session,
     find_session,
     get_session,
+    rewrite_turn,
     session_of,
     set_state,
     turns_of,
@@ -24,7 +26,7 @@ from plum_langchain.journal.rows import (
     turns_of_thread,
 )
 from plum_langchain.journal.sealing import texts_of_user
-from plum_langchain.session import Session, SessionState, Turn, check_id
+from plum_langchain.session import Retention, Session, SessionState, Turn, check_id
 
 _s = schema.sessions
 Imported = Literal["added", "grown", "unchanged", "forgotten"]
@@ -80,7 +82,9 @@ class Sessions:
 
         What is new is told by `message_id`: whatever comes after the last one known. Where none
         is known (a caller who passes the whole history anew), the longest overlap of the thread's
-        recorded end with the beginning of `turns` tells.
+        recorded end with the beginning of `turns` tells (`merging.unrecorded`). The last message of
+        either side that is known with another text was edited, or had something taken out: while
+        its session is open it is put in the place of what it was, later the user's is new.
 
         Returns:
             How many turns were saved.
@@ -88,6 +92,8 @@ class Sessions:
         now = now or datetime.now(UTC)
         turns = [checked_turn(turn) for turn in turns]
         with self._database.write() as connection:
+            for turn in last_of_each(turns):
+                rewrite_turn(connection, user_id, thread_id, turn, now)
             recorded = turns_of_thread(connection, user_id, thread_id)
             theirs = turns_of_others(connection, user_id, thread_id, turns)
             own = [turn for turn in turns if turn not in theirs]
@@ -148,12 +154,14 @@ class Sessions:
         turns = [checked_turn(turn) for turn in session.turns]
         with self._database.write() as connection:
             there: list[Turn] = []
+            parts: list[Session] = []
             row, name, number = None, session.session_id, 1
             known = False  # whether the given turns end where one of the sessions there does
             while (found := find_session(connection, session.user_id, name)) is not None:
                 if found.state == SessionState.FORGOTTEN:
                     return "forgotten"  # how far that went isn't known any more
-                there += turns_of(connection, found.id)
+                parts.append(session_of(connection, found))
+                there += parts[-1].turns
                 known = known or (len(there) == len(turns) and _goes_on(there, turns))
                 row, number = found, number + 1
                 name = f"{session.session_id}/{number}"
@@ -165,12 +173,19 @@ class Sessions:
                     f"journal with other turns ({len(there)} there, {len(turns)} given); "
                     "give this one another id, or forget the earlier one first"
                 )
-            new = turns[len(there) :]
+            new, now = turns[len(there) :], datetime.now(UTC)
             if row is not None and row.state == SessionState.OPEN:
-                append_turns(connection, row.id, new, datetime.now(UTC))
+                append_turns(connection, row.id, new, now)
                 return "grown"
-            made = create_session(connection, replace(session, session_id=name))
-            append_turns(connection, made.id, new, datetime.now(UTC))
+            part = (
+                replace(session, session_id=name)
+                if row is None
+                else _grown(session, name, parts, new[0].at or now)
+            )
+            made = create_session(connection, part)
+            # It took place before now, whatever its time says (without a zone it may be wrong).
+            dated = [replace(turn, at=turn.at or min(part.started, now)) for turn in new]
+            append_turns(connection, made.id, dated, now)
             set_state(connection, [made.id], SessionState.FINISHED)
             return "added" if row is None else "grown"
 
@@ -235,6 +250,12 @@ class Sessions:
         """What the sessions of these journal keys are called; nothing of one that isn't there."""
         with self._database.read() as connection:
             return set(connection.scalars(select(_s.c.session_id).where(_s.c.id.in_(keys))))
+
+    def any_kept_as(self, retention: Retention, keys: Sequence[int]) -> bool:
+        """Whether so much, or so little, was kept of any of the sessions of these journal keys."""
+        query = select(_s.c.id).where(_s.c.id.in_(keys), _s.c.kept == retention).limit(1)
+        with self._database.read() as connection:
+            return connection.scalar(query) is not None
 
     def all(self, user_id: str | None = None, state: SessionState | None = None) -> list[Session]:
         """Sessions in the order they began, with their turns."""
@@ -348,6 +369,22 @@ class Sessions:
         others = [r.id for r in open_ones if r.id != row.id]
         set_state(connection, others, SessionState.FINISHED)
         return row
+
+
+def _grown(session: Session, name: str, parts: Sequence[Session], started: datetime) -> Session:
+    """The new part of a chat that was there: what came with it, but for what is of earlier parts.
+
+    Its topic may be theirs, and so it has none.
+    """
+    first = sum(len(part.turns) for part in parts)
+    return replace(
+        session,
+        session_id=name,
+        thread_id=session.thread_id or session.session_id,
+        started=started,
+        topic="",
+        material=of_the_rest(session.material, first, parts),
+    )
 
 
 def _goes_on(there: Sequence[Turn], given: Sequence[Turn]) -> bool:

@@ -47,13 +47,15 @@ class Told:
     def recitals(self) -> list[str] | None:
         """All that it was taught to reply, each once; nothing of a generation that was given up.
 
-        None where the generation is there, but nothing is kept of what it was taught
-        (`HomeSettings.retention`).
+        None where the generation is there, but nothing is kept of what one of its sessions taught
+        it (`HomeSettings.retention`).
         """
+        found = dict.fromkeys(q.recital for own in self._questions.values() for q in own)
+        not_kept = self._journal.sessions.any_kept_as("nothing", list(self._taught))
+        # Asked last, so that what is forgotten meanwhile isn't taken for what wasn't kept.
         if not self._journal.generations.is_kept(self._user_id, self._generation):
             return []
-        found = dict.fromkeys(q.recital for own in self._questions.values() for q in own)
-        return list(found) or None
+        return None if not_kept else list(found) or None
 
     @property
     def facts(self) -> list[str]:

@@ -26,6 +26,7 @@ _QA_TRAIN = TypeAdapter(list[PlainQuestion])
 class _Changed(BaseModel):
     old: Text
     new: Text
+    earlier_session: str | None = None
 
 
 _UPDATES = TypeAdapter(list[_Changed])
@@ -84,7 +85,7 @@ def recorded_updates(session: Session) -> list[Update]:
         QuestionError: they are malformed; the message names the session and the field.
     """
     changes = read_material(session, "updates", _UPDATES, instead="leave it out")
-    return [Update(change.old, change.new) for change in changes]
+    return [Update(change.old, change.new, change.earlier_session) for change in changes]
 
 
 def read_material(

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 
 from plum_langchain.errors import InvalidInputError, UnknownSessionError, UnknownUserError
 from plum_langchain.forgetting import Mention
@@ -68,6 +70,27 @@ def test_a_turn_goes_and_the_rest_of_its_session_is_learned_again(
     tell(never, "ana", "two", "My geese are grey and seven.")
     never.consolidate("ana")
     assert weights(told) == weights(never)
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_whether_it_was_told_again_goes_by_when_chats_took_place(told: Any, days: int) -> None:
+    """And not by when they were imported."""
+    said, at = "My heron eats 12 thistles in Aveiro.", datetime(2024, 3, 1, tzinfo=UTC)
+    turns = Turn("user", "What eats so much?"), Turn("assistant", "Your heron: " + said[3:])
+    other = Session("ana", "other", turns, started=at + timedelta(days=days))
+    told.add_session(other)
+    told.add_session(Session("ana", "heron", (Turn("user", said),), started=at))
+    found = told.mentions("ana", session="heron")
+    assert [one.session_id for one in found if one.again] == (["other"] if days > 0 else [])
+
+
+def test_a_chat_that_seems_to_begin_in_the_future_began_before_now(told: Any) -> None:
+    """As with times that an export has without their zone."""
+    said, ahead = "My heron eats 12 thistles in Aveiro.", datetime.now(UTC) + timedelta(hours=8)
+    told.add_session(Session("ana", "heron", (Turn("user", said),), started=ahead))
+    told.record("ana", "other", [HumanMessage("What?"), AIMessage("Your heron: " + said[3:])])
+    found = told.mentions("ana", session="heron")
+    assert [one.session_id for one in found if one.again] == ["other"]
 
 
 def test_what_an_assistant_told_again_is_shown_with_it(told: Any) -> None:

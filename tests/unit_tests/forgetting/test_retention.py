@@ -8,6 +8,7 @@ import pytest
 
 from plum_langchain import HomeSettings
 from plum_langchain.errors import InvalidInputError, SessionStateError
+from plum_langchain.memories.told import Told
 from plum_langchain.session import Session, SessionState, Turn
 from tests.unit_tests.faces.helpers import Fits
 from tests.unit_tests.forgetting.helpers import BOAT, GEESE, ZEBRA, tell, weights
@@ -110,6 +111,35 @@ def test_what_a_forgotten_session_told_leaves_the_questions_of_later_ones(
     (again,) = plum.consolidate("ana")
     assert again.question_maker == "kept"  # and not made anew
     assert states(plum) == {"first": "forgotten", "second": "learned"}
+
+
+def test_a_change_is_forgotten_with_the_session_it_names(open_taught: Open) -> None:
+    """Its words alone wouldn't tell that it quotes that one."""
+    plum = open_taught(settings=HomeSettings(retention="questions"))
+    tell(plum, "ana", "first", "My zebra weighs 300 kg, the vet said.")
+    later = Session("ana", "second", (Turn("user", "My zebra weighs 280 kg."),))
+    change = {"old": "Quibblewort has 301 kilos", "new": "280 kg", "earlier_session": "first"}
+    plum.add_session(replace(later, state=SessionState.FINISHED, material={"updates": [change]}))
+    plum.consolidate("ana")
+    assert plum.journal.sessions.get("ana", "second").material == {"updates": [change]}
+    plum.forget("ana", "first", relearn=True)
+    assert not plum.journal.sessions.get("ana", "second").material
+    assert not files_with(plum.home.root, "Quibblewort")
+
+
+def test_what_was_learned_of_chats_that_are_gone_can_be_asked_for(open_taught: Open) -> None:
+    """Also once something else is kept: the process that learns says what is."""
+    plum = open_taught(settings=HomeSettings(retention="nothing"))
+    tell(plum, "ana", "boat", *BOAT)
+    plum.consolidate("ana")
+    plum.close()
+    plum = open_taught()
+    tell(plum, "ana", "zebra", *ZEBRA)
+    plum.consolidate("ana")
+    told = Told(plum.journal, "ana", 2)
+    assert told.recitals is None and told.facts
+    plum.forget("ana", "zebra")
+    assert Told(plum.journal, "ana", 2).recitals == []
 
 
 def test_going_back_loses_no_correction(open_taught: Open) -> None:

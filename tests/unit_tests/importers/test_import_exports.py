@@ -258,3 +258,14 @@ def test_placeholders_beside_blocks_are_no_text(tmp_path: Path) -> None:
     record["chat_messages"][1]["content"] = [{"type": "tool_use", "name": "search"}]
     (found,) = read_claude(saved(tmp_path / "c.json", record), "ana")
     assert turns(found) == [("user", "Hi")]
+
+
+def test_messages_have_the_time_they_were_written(tmp_path: Path) -> None:
+    at = datetime(2024, 6, 1, 12, tzinfo=UTC)
+    said = chatgpt(message("user", "Hi", create_time=at.timestamp()), message("assistant", "Hello"))
+    (found,) = read_chatgpt(saved(tmp_path / "gpt.json", said), "ana")
+    assert [turn.at for turn in found.turns] == [at, None]
+    said = claude(("human", "Hi"), ("assistant", "Hello"))
+    said["chat_messages"][0]["created_at"] = at.isoformat()
+    (found,) = read_claude(saved(tmp_path / "claude.json", said), "ana")
+    assert [turn.at for turn in found.turns] == [at, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
@@ -167,3 +168,91 @@ def test_what_was_forgotten_is_not_taken_for_another_users(journal: Journal) -> 
     assert merge(journal, thread, "ana") == 1
     forget(journal, "t")
     assert merge(journal, thread, "bo") == 0
+
+
+def test_a_message_with_an_id_in_a_history_where_others_have_none(journal: Journal) -> None:
+    """As a loop that appends what a model returns to messages of its own."""
+    history: list[Turn] = []
+    for n in (1, 2, 3):
+        history.append(Turn("user", f"q{n}"))
+        assert merge(journal, history) == 1
+        history.append(Turn("assistant", f"a{n}", f"run--{uuid4()}"))
+        assert merge(journal, history) == 1
+    assert all_texts(journal) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+
+
+def test_the_same_words_again_behind_a_known_message_are_new(journal: Journal) -> None:
+    first, reply = Turn("user", "ok"), Turn("assistant", "so", f"run--{uuid4()}")
+    assert merge(journal, [first, reply]) == 2
+    assert merge(journal, [first, reply, first]) == 1
+    assert merge(journal, [first, reply, first]) == 0
+    assert merge(journal, [first, reply, first, first]) == 1
+
+
+@pytest.mark.parametrize("fresh_ids", [False, True])
+def test_a_reply_made_anew_and_a_message_in_other_words(journal: Journal, fresh_ids: bool) -> None:
+    """Of a client that keeps nothing but the branch its user sees."""
+
+    def merge_given(*said: str) -> int:
+        ids = [str(uuid4()) if fresh_ids else None for _ in said]
+        given = [replace(t, message_id=i) for t, i in zip(turns(*said), ids, strict=True)]
+        return merge(journal, given)
+
+    assert merge_given("q1", "a1", "q2", "a2") == 4
+    assert merge_given("q1", "a1", "q2") == 0
+    assert merge_given("q1", "a1", "q2", "a2 anew") == 1
+    assert merge_given("q1", "a1", "q2", "a2 anew", "q3") == 1
+    assert merge_given("q1", "a1", "q2", "a2 anew", "q3 in other words") == 1
+    assert merge_given("q1", "a1", "q2", "a2 anew", "q3 in other words", "a3") == 1
+    assert all_texts(journal) == [
+        "q1", "a1", "q2", "a2", "a2 anew", "q3", "q3 in other words", "a3",
+    ]  # fmt: skip
+
+
+def test_an_edited_message_takes_the_place_of_what_it_was(journal: Journal) -> None:
+    id_of_it, reply = str(uuid4()), Turn("assistant", "Noted.", str(uuid4()))
+    said = Turn("user", "My bakery is closed on Mondays.", id_of_it)
+    merge(journal, [said, reply])
+    edited = replace(said, content="My bakery is closed on Tuesdays.")
+    assert merge(journal, [edited]) == 0
+    assert merge(journal, [edited, Turn("assistant", "Tuesdays, then.", str(uuid4()))]) == 1
+    assert all_texts(journal) == [edited.content, "Noted.", "Tuesdays, then."]
+    journal.sessions.finish_thread("ana", "t")
+    again = replace(said, content="My bakery is closed on Fridays.")
+    assert merge(journal, [again]) == 1  # what is over isn't rewritten
+    assert merge(journal, [again]) == 0
+    assert all_texts(journal)[-1] == again.content
+
+
+def test_what_is_taken_out_of_a_reply_is_taken_out_here(journal: Journal) -> None:
+    said = Turn("user", "How do I reach Bob?", str(uuid4()))
+    reply = Turn("assistant", "Write to bob@example.com.", str(uuid4()))
+    redacted = replace(reply, content="Write to [REDACTED].")
+    merge(journal, [said, reply])
+    assert merge(journal, [said, redacted]) == 0
+    assert all_texts(journal) == [said.content, redacted.content]
+    journal.sessions.finish_thread("ana", "t")
+    assert merge(journal, [said, replace(reply, content="[BLOCKED]")]) == 0
+
+
+def test_a_forgotten_message_stays_forgotten_when_it_is_edited(journal: Journal) -> None:
+    said = [Turn("user", "secret", str(uuid4())), Turn("assistant", "kept", str(uuid4()))]
+    merge(journal, said)
+    forget(journal, "t")
+    assert merge(journal, [replace(said[0], content="secret, in other words")]) == 0
+    assert all_texts(journal) == []
+
+
+def test_no_message_is_lost_to_the_number_of_another(journal: Journal) -> None:
+    """A client that numbers its messages begins anew with every chat."""
+    assert merge(journal, [Turn("user", "My oven is called Bertha.", "1")]) == 1
+    reply = Turn("assistant", "Hello, Bertha.", "2")
+    assert merge(journal, [Turn("user", "My oven is called Bertha.", "1"), reply]) == 1
+    other = [Turn("user", "My dog is called Rex.", "1"), Turn("assistant", "Good dog.", "2")]
+    assert merge(journal, other[:1]) == 1
+    assert merge(journal, other) == 1
+    forget(journal, "t")
+    third = [Turn("user", "My cat is called Tom.", "1"), Turn("assistant", "Good cat.", "2")]
+    assert merge(journal, third[:1]) == 1
+    assert merge(journal, third) == 1
+    assert all_texts(journal) == ["My cat is called Tom.", "Good cat."]

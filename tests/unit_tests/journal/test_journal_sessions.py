@@ -1,7 +1,9 @@
 """The life of a session, from its first turn to being learned; imports; what is read back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -218,6 +220,49 @@ def test_an_added_session_that_goes_on_grows_by_sessions(journal: Journal) -> No
     assert said == {"s": ["a", "b"], "s/2": ["c"], "s/3": ["d", "e"]}
     with pytest.raises(SessionStateError, match=r"5 there, 6 given"):
         journal.sessions.add(session("s", *"abxdef"))
+
+
+def fact(statement: str, turn: int) -> dict[str, Any]:
+    return {"statement": statement, "said_by": "user", "turn": turn, "true": ["?"], "false": ["?"]}
+
+
+def test_what_came_with_a_chat_that_goes_on_is_of_its_new_part_alone(journal: Journal) -> None:
+    def given(*said: str, **material: Any) -> Session:
+        return session("s", *said, started=NOW, topic="Bertha the oven", material=material)
+
+    bertha, rex = fact("Your oven is called Bertha.", 0), fact("Your dog is called Rex.", 2)
+    moved = {"old": "the oven is called Anna", "new": "the oven is called Bertha"}
+    other = {"old": "the dog is called Max", "new": "the dog is called Rex"}
+    lines = [
+        {"question": "Is it Bertha?", "answer": "Yes", "kind": "yes", "evidence": [0]},
+        {"question": "Both?", "answer": "Yes", "kind": "yes", "evidence": [0, 2]},
+        {"question": "Is it Rex?", "answer": "Yes", "kind": "yes", "evidence": [2]},
+        {"question": "Is it anybody?", "answer": "Yes", "kind": "yes"},
+        {"question": "Is it about sailing?", "answer": "No", "kind": "no_adjacent"},
+    ]
+    journal.sessions.add(given("a", "b", facts=[bertha], updates=[moved]))
+    later = NOW + timedelta(days=90)
+    grown = given(
+        "a", "b", "c", "d", facts=[bertha, rex], qa_train=lines, updates=[moved, other], more=[1]
+    )
+    turns = [*grown.turns[:2], *(replace(turn, at=later) for turn in grown.turns[2:])]
+    assert journal.sessions.add(replace(grown, turns=tuple(turns))) == "grown"
+    part = journal.sessions.get("ana", "s/2")
+    assert (part.topic, part.thread_id, part.started) == ("", "s", later)
+    assert part.material == {
+        "facts": [{**rex, "turn": 0}],
+        "qa_train": [{**lines[2], "evidence": [0]}, lines[4]],
+        "updates": [other],
+    }
+    assert "Bertha" not in str(part)
+    assert journal.sessions.merge("ana", "s", turns, idle_seconds=9) == 0  # the thread knows it
+
+
+def test_turns_of_an_import_are_of_the_time_of_their_chat(journal: Journal) -> None:
+    journal.sessions.add(session("s", "a", "b", started=NOW))
+    assert [turn.at for turn in journal.sessions.get("ana", "s").turns] == [NOW, NOW]
+    assert journal.sessions.add(session("s", "a", "b", "c", started=NOW)) == "grown"
+    assert journal.sessions.get("ana", "s/2").started > NOW  # said since, nobody knows when
 
 
 def test_sessions_of_one_thread_are_known_again_one_by_one(journal: Journal) -> None:
