@@ -3,7 +3,8 @@
 It does three things at every model call: it writes what is new in the thread to the journal
 (before the reply is given, and the reply after), it names the user, and it brings in the memory:
 for a ChatPlum by asking it for that user's adapter or recall, for another model by putting
-retrieved text into the system message.
+retrieved text into the system message. What goes to the journal is the thread as the agent's state
+has it, and once more at the end of a run: what other middlewares redact in it is redacted there.
 """
 
 import asyncio
@@ -11,13 +12,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from langchain_core.messages import BaseMessage, SystemMessage
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ModelRequest,
+    ModelResponse,
+)
+from langchain_core.messages import BaseMessage
 
 from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.memories.base import check_memory_name, with_snippets
-from plum_langchain.turns import said_by_user
+from plum_langchain.turns import said_by_user, told_besides
 from plum_langchain.users import UserId, checked_user, memory_of, thread_of, user_of
 
 if TYPE_CHECKING:
@@ -113,7 +119,7 @@ class PlumMiddleware(AgentMiddleware):
         """Record what is new, answer with the user's memory, record the reply."""
         user_id, thread_id = self._who(request.runtime)
         response = handler(self._prepare(request, user_id, thread_id))
-        self._record(user_id, thread_id, [*request.messages, *_replies(response)])
+        self._record(user_id, thread_id, [*thread_in(request), *_replies(response)])
         return response
 
     async def awrap_model_call(
@@ -125,16 +131,26 @@ class PlumMiddleware(AgentMiddleware):
         user_id, thread_id = self._who(request.runtime)
         response = await handler(await self._aprepare(request, user_id, thread_id))
         await asyncio.to_thread(
-            self._record, user_id, thread_id, [*request.messages, *_replies(response)]
+            self._record, user_id, thread_id, [*thread_in(request), *_replies(response)]
         )
         return response
+
+    def after_agent(self, state: AgentState[Any], runtime: Any) -> None:
+        """Record the thread as it is left: a middleware may have redacted the reply since."""
+        user_id, thread_id = self._who(runtime)
+        self._record(user_id, thread_id, state["messages"])
+
+    async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
+        """The same without blocking the event loop on the journal."""
+        user_id, thread_id = self._who(runtime)
+        await asyncio.to_thread(self._record, user_id, thread_id, state["messages"])
 
     async def _aprepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
         return await asyncio.to_thread(self._prepare, request, user_id, thread_id)
 
     def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
         """The request with the user's memory; what is new in it is in the journal then."""
-        self._record(user_id, thread_id, request.messages)
+        self._record(user_id, thread_id, thread_in(request))
         memory = memory_of(request.runtime, self.memory)
         if isinstance(request.model, ChatPlum):
             settings = {"user_id": user_id, "memory": memory, "k": self.k}
@@ -149,9 +165,10 @@ class PlumMiddleware(AgentMiddleware):
             )
         retrieval = self.plum.memory_named("retrieval", k=self.k)
         snippets = retrieval.recall(user_id, _asked(request)).snippets
-        own = request.system_message.text if request.system_message else None
-        system = with_snippets(own, snippets)
-        return request.override(system_message=SystemMessage(system)) if system else request
+        told = with_snippets(None, snippets)
+        if not told:
+            return request
+        return request.override(system_message=told_besides(request.system_message, told))
 
     def _record(self, user_id: str, thread_id: str, messages: Sequence[BaseMessage]) -> None:
         self.plum.record(user_id, thread_id, messages)
@@ -227,9 +244,14 @@ class HybridMiddleware(PlumMiddleware):
     default_memory = "hybrid"
 
 
+def thread_in(request: ModelRequest) -> Sequence[BaseMessage]:
+    """The thread's messages, and not what other middlewares made of them for this one call."""
+    return (request.state or {}).get("messages") or request.messages
+
+
 def _asked(request: ModelRequest) -> str:
     """The user's last message."""
-    return next((str(m.text) for m in reversed(request.messages) if said_by_user(m)), "")
+    return next((str(m.text) for m in reversed(thread_in(request)) if said_by_user(m)), "")
 
 
 def _replies(response: ModelResponse) -> list[BaseMessage]:

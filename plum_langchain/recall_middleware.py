@@ -10,13 +10,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import ModelRequest
-from langchain_core.messages import SystemMessage
 
 from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import BusyError, InvalidInputError, PlumError
 from plum_langchain.memories.recollection import Recollection, listed
-from plum_langchain.middleware import PlumMiddleware
-from plum_langchain.turns import said_by_user
+from plum_langchain.middleware import PlumMiddleware, thread_in
+from plum_langchain.turns import said_by_user, told_besides
 from plum_langchain.users import UserId, memory_of
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class PlumRecallMiddleware(PlumMiddleware):
         self._last: OrderedDict[tuple[str, str], tuple[Any, list[Recollection]]] = OrderedDict()
 
     def _prepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
-        self._record(user_id, thread_id, request.messages)
+        self._record(user_id, thread_id, thread_in(request))
         recall = self._recall(request, user_id, thread_id)
         found: list[Recollection] | None = None
         if recall is not None:
@@ -117,7 +116,7 @@ class PlumRecallMiddleware(PlumMiddleware):
         return self._told(request, user_id, recall, found)
 
     async def _aprepare(self, request: ModelRequest, user_id: str, thread_id: str) -> ModelRequest:
-        await asyncio.to_thread(self._record, user_id, thread_id, request.messages)
+        await asyncio.to_thread(self._record, user_id, thread_id, thread_in(request))
         recall = self._recall(request, user_id, thread_id)
         found: list[Recollection] | None = None
         if recall is not None:
@@ -205,16 +204,8 @@ class PlumRecallMiddleware(PlumMiddleware):
         sure = [o for o in found or () if o.memory == "retrieval" or o.confidence >= self.least]
         if not sure:
             return request
-        told = _for_the_model(sure)
-        own = request.system_message
-        if own is None:
-            return request.override(system_message=SystemMessage(told))
-        content: Any = (
-            f"{own.content}\n\n{told}"
-            if isinstance(own.content, str)
-            else [*own.content, {"type": "text", "text": told}]  # its blocks as they are
-        )
-        return request.override(system_message=own.model_copy(update={"content": content}))
+        system = told_besides(request.system_message, _for_the_model(sure))
+        return request.override(system_message=system)
 
     def _say_why(self, user_id: str, recall: "Future[list[Recollection]]") -> None:
         why = "the model replies without memory"
@@ -251,7 +242,7 @@ def _for_the_model(remembered: Sequence[Recollection]) -> str:
 
 def _asked_in(request: ModelRequest) -> tuple[str, ...]:
     """What tells the user's last message from others, and its text; empty without one."""
-    last = next((m for m in reversed(request.messages) if said_by_user(m)), None)
+    last = next((m for m in reversed(thread_in(request)) if said_by_user(m)), None)
     if last is None or not str(last.text).strip():
         return ()
     return str(last.id), str(last.text)

@@ -7,12 +7,24 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import PIIMiddleware, wrap_model_call
 from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import Field
 
-from plum_langchain import HybridMiddleware, PlumMiddleware, RetrievalMiddleware
+from plum_langchain import (
+    HybridMiddleware,
+    PlumMiddleware,
+    PlumRecallMiddleware,
+    RetrievalMiddleware,
+)
 from plum_langchain.errors import InvalidInputError, MissingUserError
 from tests.tiny import session
 
@@ -432,3 +444,71 @@ def test_the_other_memories_through_our_own_model(learned: Any, swap: str) -> No
     assert reply.usage_metadata == expected.usage_metadata
     assert reply.response_metadata["generation"] == (1 if swap == "hybrid" else None)
     assert recorded(learned, skip=("ana-1",))[0] == "user: My bakery?"
+
+
+# -- beside other middlewares ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("kind", [PlumMiddleware, PlumRecallMiddleware])
+def test_what_a_middleware_puts_in_for_one_call_is_not_the_users(
+    plum: Any, checkpointer: Any, kind: Callable[..., Any], as_dict: bool
+) -> None:
+    @wrap_model_call
+    def with_files(request: Any, handler: Any) -> Any:
+        files = "Files: I live in Oslo."
+        more = {"role": "user", "content": files} if as_dict else HumanMessage(files)
+        return handler(request.override(messages=[*request.messages, more]))
+
+    model = foreign()
+    agent = create_agent(
+        model, middleware=[with_files, kind(plum, memory="none")], checkpointer=checkpointer
+    )
+    for n in (1, 2, 3):
+        agent.invoke(say(f"says {n}"), to())
+    assert recorded(plum) == THREE
+    assert "Oslo" in str(model.sent[-1])
+
+
+@pytest.mark.parametrize("plums_first", [False, True])
+async def test_what_is_redacted_in_a_reply_is_redacted_in_the_journal(
+    plum: Any, checkpointer: Any, plums_first: bool
+) -> None:
+    ours = PlumMiddleware(plum, memory="none")
+    theirs = PIIMiddleware("email", apply_to_output=True)
+    agent = create_agent(
+        foreign("Write to bob@example.com.", "Or to eve@example.com."),
+        middleware=[ours, theirs] if plums_first else [theirs, ours],
+        checkpointer=checkpointer,
+    )
+    agent.invoke(say("How do I reach Bob?"), to())
+    assert recorded(plum)[-1] == "assistant: Write to [REDACTED_EMAIL]."
+    await agent.ainvoke(say("And Eve?"), to())
+    assert recorded(plum)[-1] == "assistant: Or to [REDACTED_EMAIL]."
+    assert len(recorded(plum)) == 4
+
+
+def test_a_message_that_is_edited_in_the_thread_is_edited_in_the_journal(plum: Any) -> None:
+    agent = create_agent(
+        foreign(), middleware=[PlumMiddleware(plum, memory="none")], checkpointer=InMemorySaver()
+    )
+    said = HumanMessage("It is closed on Mondays.", id=str(uuid.uuid4()))
+    found = agent.invoke({"messages": [said]}, to())
+    edited = HumanMessage("It is closed on Tuesdays.", id=said.id)
+    removed = RemoveMessage(found["messages"][-1].id)
+    agent.invoke({"messages": [edited, removed]}, to())
+    assert recorded(plum) == [
+        f"user: {edited.content}", "assistant: reply 1", "assistant: reply 2",
+    ]  # fmt: skip
+
+
+def test_a_system_message_keeps_its_blocks(plum: Any) -> None:
+    plum.add_session(session("ana", "s1", "My parrot swears.", "Oh dear."))
+    block = {"type": "text", "text": "MANUAL", "cache_control": {"type": "ephemeral"}}
+    model = foreign()
+    agent = create_agent(
+        model, system_prompt=SystemMessage([block]), middleware=[RetrievalMiddleware(plum)]
+    )
+    agent.invoke(say("parrot?"), to())
+    first, second = model.sent[-1][0].content
+    assert first == block and "My parrot swears." in second["text"]
