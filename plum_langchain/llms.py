@@ -1,12 +1,14 @@
 """PlumLLM: a user's adapted model as a LangChain LLM, text in and text out."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables.config import run_in_executor
 
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import Message
@@ -147,9 +149,31 @@ class PlumLLM(Serving, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
+        return self._result(prompts, stop, None, kwargs)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        cancelled = threading.Event()
+        try:
+            return await run_in_executor(None, self._result, prompts, stop, cancelled, kwargs)
+        finally:  # whoever no longer waits for it: it ends at its next token
+            cancelled.set()
+
+    def _result(
+        self,
+        prompts: list[str],
+        stop: list[str] | None,
+        cancelled: threading.Event | None,
+        call: dict[str, Any],
+    ) -> LLMResult:
         generations = []
         prompt_tokens = completion_tokens = 0
-        for request, reply in self._replies(prompts, stop, **kwargs):
+        for request, reply in self._replies(prompts, stop, cancelled, **call):
             prompt_tokens += reply.prompt_tokens
             completion_tokens += reply.completion_tokens
             generations.append([Generation(text=reply.text, generation_info=_info(request, reply))])
@@ -161,12 +185,16 @@ class PlumLLM(Serving, BaseLLM):
         return LLMResult(generations=generations, llm_output={"token_usage": usage})
 
     def _replies(
-        self, prompts: list[str], stop: list[str] | None, **kwargs: Any
+        self,
+        prompts: list[str],
+        stop: list[str] | None,
+        cancelled: threading.Event | None,
+        **kwargs: Any,
     ) -> list[tuple[Request, Reply]]:
         """The replies to several prompts, generated together."""
 
         def reply(prompt: str) -> tuple[Request, Reply]:
-            return self.reply(_chat(prompt), stop, **kwargs)
+            return self.reply(_chat(prompt), stop, cancelled, **kwargs)
 
         if len(prompts) == 1:
             return [reply(prompts[0])]

