@@ -4,7 +4,7 @@ It does three things at every model call: it writes what is new in the thread to
 (before the reply is given, and the reply after), it names the user, and it brings in the memory:
 for a ChatPlum by asking it for that user's adapter or recall, for another model by putting
 retrieved text into the system message. What goes to the journal is the thread as the agent's state
-has it, and once more at the end of a run: what other middlewares redact in it is redacted there.
+has it, and once more at the end of a run, when another middleware may have redacted the last reply.
 """
 
 import asyncio
@@ -48,7 +48,10 @@ class PlumMiddleware(AgentMiddleware):
     The session follows the thread (`configurable["thread_id"]`): it ends when it has been silent
     for the home's `idle_seconds` and the next message begins a new one. Without a thread id, the
     user's messages form one thread of their own. An agent that is called by another one's tool
-    recalls and records nothing: what is said to it are a model's words.
+    (in its node "tools") recalls as ever, but records nothing: what is said to it are a model's
+    words. Name it behind middlewares that choose the model, since a ChatPlum that is chosen
+    after it answers for whom it was made; and before those that redact replies, if they do so in
+    `after_agent`.
 
     Setup:
         `pip install plum-langchain`; weights of the default models come with
@@ -80,7 +83,7 @@ class PlumMiddleware(AgentMiddleware):
         agent.invoke(asked, {"configurable": who})["messages"][-1].text
         ```
 
-    Stream:
+    Stream (with `stream_mode="updates"` the middleware's own step at the end comes with None):
         ```python
         for chunk, _ in agent.stream(asked, {"configurable": who}, stream_mode="messages"):
             print(chunk.text, end="")

@@ -4,7 +4,8 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,8 @@ def _chatgpt_turn(message: Any) -> Turn | None:
     said = [text for text in texts if isinstance(text, str) and text.strip()]
     if not said:
         return None
-    at = message.get("create_time")
-    return Turn(
-        role,
-        _MARKS.sub("", "\n\n".join(said)),
-        _id(message, "id"),
-        None if at is None else seconds_of(at, "create_time"),
-    )
+    at = _time(message, "create_time", seconds_of)
+    return Turn(role, _MARKS.sub("", "\n\n".join(said)), _id(message, "id"), at)
 
 
 _MARKS = re.compile("\ue200.*?\ue201|【[^】]*†[^】]*】", re.S)
@@ -143,6 +139,16 @@ _MARKS = re.compile("\ue200.*?\ue201|【[^】]*†[^】]*】", re.S)
 def _id(message: Mapping[str, Any], name: str) -> str | None:
     found = message.get(name)
     return found if isinstance(found, str) else None
+
+
+def _time(
+    message: Mapping[str, Any], name: str, read: Callable[[Any, str], datetime]
+) -> datetime | None:
+    """When a message was written; None where that can't be told, which is no reason to lose it."""
+    try:
+        return read(message.get(name), name)
+    except BrokenRecordError:
+        return None
 
 
 def _claude(record: Mapping[str, Any], user: str) -> Session:
@@ -163,8 +169,7 @@ def _claude(record: Mapping[str, Any], user: str) -> Session:
         text = "\n\n".join(t for t in texts if t) if blocks else message.get("text") or ""
         if text.strip():
             role: Role = "user" if message["sender"] == "human" else "assistant"
-            at = message.get("created_at")
-            at = None if at is None else time_of(at, "created_at")
+            at = _time(message, "created_at", time_of)
             turns.append(Turn(role, text, _id(message, "uuid"), at))
     return session_of(
         user,

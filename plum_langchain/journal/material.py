@@ -29,7 +29,9 @@ def of_the_rest(
     kept = _resting_on(material, lambda turn: turn - first if turn >= first else None)
     updates = material.get("updates")
     if isinstance(updates, list) and all(part.kept != "nothing" for part in before):
-        known = [_change(update) for part in before for update in part.material.get("updates", ())]
+        known = [
+            _change(update) for part in before for update in part.material.get("updates") or ()
+        ]
         kept["updates"] = [update for update in updates if _change(update) not in known]
     return kept
 

@@ -1,16 +1,19 @@
 """What is new in a stretch of a thread's messages, given what the journal has of the thread."""
 
+import re
 from collections.abc import Sequence
 
 from plum_langchain.session import Turn
 
 _UNIQUE_LENGTH = 16
-"""An id this long (LangChain's are UUIDs of 36) is no counter: no two messages share it."""
+"""An id this long (LangChain's are UUIDs of 36) is no number, if a letter follows a digit in it, as
+in none that ends in a counter ("user-message-0001"): no two messages share it."""
 
 
 def is_unique(message_id: str | None) -> bool:
     """Whether an id tells a message by itself, whatever its text is."""
-    return len(message_id or "") >= _UNIQUE_LENGTH
+    found = message_id or ""
+    return len(found) >= _UNIQUE_LENGTH and re.search("[0-9][a-zA-Z]", found) is not None
 
 
 def unrecorded(recorded: Sequence[Turn], given: Sequence[Turn]) -> list[Turn]:
@@ -21,7 +24,9 @@ def unrecorded(recorded: Sequence[Turn], given: Sequence[Turn]) -> list[Turn]:
     middleware put in front). Behind it what is recorded without an id is known by its text. Where
     no id is known, a caller passes the whole history anew, and the longest overlap of the
     recorded end with the beginning of `given` tells; or, if a reply is made anew or a message
-    sent in other words, how much of its beginning is recorded in this order.
+    sent in other words, how much of its beginning is recorded in this order. (A chat that begins
+    as an earlier one of its thread did, and is passed only when it is over, is new from where they
+    part.)
 
     An id counts with the same text, or if the text is gone. Of a client that numbers its messages
     the same number may be another message.
@@ -32,22 +37,26 @@ def unrecorded(recorded: Sequence[Turn], given: Sequence[Turn]) -> list[Turn]:
     """
     start, at = _last_known(recorded, given)
     if start:
-        start += _same_beginning(recorded[at + 1 :], given[start:])
+        start += _known_by_text(recorded[at + 1 :], given[start:])
     else:
         start = _overlap(recorded, given) or _in_order(recorded, given)
     edited = _last_of_user(given)
     fresh, seen = [], set()
     for index, turn in enumerate(given):
         is_new = index >= start or (index == edited and _is_edited(recorded, turn))
-        if is_new and (turn.message_id is None or turn.message_id not in seen):
+        named = turn.message_id, turn.role
+        if is_new and (turn.message_id is None or named not in seen):
             fresh.append(turn)
-            seen.add(turn.message_id)
+            seen.add(named)
     return fresh
 
 
-def last_of_each(turns: Sequence[Turn]) -> list[Turn]:
-    """The last turn of the user and of the assistant: those that may be edited or redacted."""
-    return list({turn.role: turn for turn in turns}.values())
+def lately_said(turns: Sequence[Turn]) -> list[Turn]:
+    """What may have been edited or redacted: the user's last turn, and the reply to it."""
+    last = _last_of_user(turns)
+    if last is None:
+        return list(turns[-1:])
+    return [turns[last], *turns[last + 1 :][-1:]]
 
 
 def _last_known(recorded: Sequence[Turn], given: Sequence[Turn]) -> tuple[int, int]:
@@ -67,6 +76,8 @@ def _last_known(recorded: Sequence[Turn], given: Sequence[Turn]) -> tuple[int, i
         gone = [p for p in places if not recorded[p].content and again and p > furthest]
         if sure or gone:
             start, at = index + 1, (sure or gone)[-1]
+        elif places and not is_unique(turn.message_id):
+            break  # this number is another message's: it is another chat from here on
         furthest = max([furthest, *sure])
     return start, at
 
@@ -90,13 +101,32 @@ def _last_of_user(given: Sequence[Turn]) -> int | None:
     return places[-1] if places else None
 
 
-def _same_beginning(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
-    """How many turns at the beginning of both are the same, where not both have an id."""
-    for size, (there, turn) in enumerate(zip(recorded, given, strict=False)):
-        by_text = there.message_id is None or turn.message_id is None
-        if not by_text or (there.role, there.content) != (turn.role, turn.content):
-            return size
-    return min(len(recorded), len(given))
+def _known_by_text(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
+    """How many turns at the beginning of `given` are recorded, both behind the same known turn.
+
+    Those that are the end of `recorded`, as behind a message that was never answered; or else what
+    both begin with.
+    """
+    for begin in range(len(recorded)):
+        rest = recorded[begin:]
+        if len(rest) <= len(given) and all(map(_reads_as, rest, given)):
+            return len(rest)
+    size = 0
+    while size < min(len(recorded), len(given)) and _reads_as(recorded[size], given[size]):
+        size += 1
+    return size
+
+
+def _reads_as(there: Turn, turn: Turn) -> bool:
+    """Whether a turn behind the same one is the same message, where not both have an id.
+
+    Replies may have ids of a client's own; a forgotten one stands for whatever it was.
+    """
+    if there.role != turn.role:
+        return False
+    if turn.role == "assistant":
+        return there.content in ("", turn.content)
+    return there.content == turn.content and None in (there.message_id, turn.message_id)
 
 
 def _overlap(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
@@ -120,11 +150,11 @@ def _in_order(recorded: Sequence[Turn], given: Sequence[Turn]) -> int:
     """How many turns at the beginning of `given` are recorded in this order; two at least, or 0.
 
     Not all of what is recorded is in `given`: of two replies to the same message a client sends
-    the one that its user kept.
+    the one that its user kept. A single exchange is no history: it was said again.
     """
     size = 0
     for there in recorded:
         next_one = given[size] if size < len(given) else None
         if next_one and (there.role, there.content) == (next_one.role, next_one.content):
             size += 1
-    return size if size > 1 else 0
+    return size if size > 1 and len(given) > 2 else 0

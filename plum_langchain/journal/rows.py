@@ -247,8 +247,8 @@ def turns_of_others(
     """Those of `turns` that another user of the same thread has: a checkpoint holds them all.
 
     The text must agree as well as the id: a client that numbers its messages gives the same ids to
-    everyone, and nobody's message may be lost for that. Where the text was forgotten, an id too
-    long to be a number tells by itself.
+    everyone, and nobody's message may be lost for that. An id that is no number tells by itself:
+    the text may be forgotten, or a reply redacted since.
     """
     ids = [turn.message_id for turn in turns if turn.message_id is not None]
     rows = connection.execute(
@@ -260,25 +260,32 @@ def turns_of_others(
             _s.c.user_id != user_id,
         )
     )
-    there = set()
+    there: set[tuple[str | None, ...]] = set()
     for row in rows:
         turn = _turn(row, texts_of_user(connection, row.user_id))
-        there.add((turn.message_id, turn.role, turn.content))
+        there |= {(turn.message_id, turn.role, turn.content), (turn.message_id, turn.role)}
     return [
         turn
         for turn in turns
         if (turn.message_id, turn.role, turn.content) in there
-        or (is_unique(turn.message_id) and (turn.message_id, turn.role, "") in there)
+        or (is_unique(turn.message_id) and (turn.message_id, turn.role) in there)
     ]
 
 
 def rewrite_turn(
-    connection: Connection, user_id: str, thread_id: str, turn: Turn, now: datetime
+    connection: Connection,
+    user_id: str,
+    thread_id: str,
+    turn: Turn,
+    *,
+    since: datetime,
+    now: datetime,
 ) -> None:
     """Put a message's text as it is now in the place of what it was, in the thread's open session.
 
     The user edited it, or a middleware took something out of it, under the same id. Nothing is done
-    where that is a number, as another message's may be, or the turn was forgotten.
+    where that is a number, as another message's may be, the turn was forgotten, or the session has
+    been silent `since`, which ends it.
     """
     if not is_unique(turn.message_id):
         return
@@ -289,6 +296,7 @@ def rewrite_turn(
             _s.c.user_id == user_id,
             _s.c.thread_id == thread_id,
             _s.c.state == SessionState.OPEN,
+            _s.c.updated_at > since,
             _t.c.message_id == turn.message_id,
             _t.c.role == turn.role,
         )

@@ -11,7 +11,7 @@ from plum_langchain.errors import SessionStateError, UnknownSessionError, Unknow
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
 from plum_langchain.journal.material import of_the_rest
-from plum_langchain.journal.merging import last_of_each, unrecorded
+from plum_langchain.journal.merging import lately_said, unrecorded
 from plum_langchain.journal.rows import (
     append_turns,
     checked_turn,
@@ -82,9 +82,10 @@ class Sessions:
 
         What is new is told by `message_id`: whatever comes after the last one known. Where none
         is known (a caller who passes the whole history anew), the longest overlap of the thread's
-        recorded end with the beginning of `turns` tells (`merging.unrecorded`). The last message of
-        either side that is known with another text was edited, or had something taken out: while
-        its session is open it is put in the place of what it was, later the user's is new.
+        recorded end with the beginning of `turns` tells (`merging.unrecorded`). The user's
+        last message, or the reply to it, that is known with another text was edited, or had
+        something taken out: while its session goes on it is put in the place of what it was, later
+        the user's is new.
 
         Returns:
             How many turns were saved.
@@ -92,8 +93,9 @@ class Sessions:
         now = now or datetime.now(UTC)
         turns = [checked_turn(turn) for turn in turns]
         with self._database.write() as connection:
-            for turn in last_of_each(turns):
-                rewrite_turn(connection, user_id, thread_id, turn, now)
+            since = now - timedelta(seconds=idle_seconds)
+            for turn in lately_said(turns):
+                rewrite_turn(connection, user_id, thread_id, turn, since=since, now=now)
             recorded = turns_of_thread(connection, user_id, thread_id)
             theirs = turns_of_others(connection, user_id, thread_id, turns)
             own = [turn for turn in turns if turn not in theirs]
@@ -183,9 +185,7 @@ class Sessions:
                 else _grown(session, name, parts, new[0].at or now)
             )
             made = create_session(connection, part)
-            # It took place before now, whatever its time says (without a zone it may be wrong).
-            dated = [replace(turn, at=turn.at or min(part.started, now)) for turn in new]
-            append_turns(connection, made.id, dated, now)
+            append_turns(connection, made.id, new, now)
             set_state(connection, [made.id], SessionState.FINISHED)
             return "added" if row is None else "grown"
 

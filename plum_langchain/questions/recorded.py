@@ -26,7 +26,7 @@ _QA_TRAIN = TypeAdapter(list[PlainQuestion])
 class _Changed(BaseModel):
     old: Text
     new: Text
-    earlier_session: str | None = None
+    earlier_session: Any = None
 
 
 _UPDATES = TypeAdapter(list[_Changed])
@@ -85,7 +85,10 @@ def recorded_updates(session: Session) -> list[Update]:
         QuestionError: they are malformed; the message names the session and the field.
     """
     changes = read_material(session, "updates", _UPDATES, instead="leave it out")
-    return [Update(change.old, change.new, change.earlier_session) for change in changes]
+    return [
+        Update(one.old, one.new, named if isinstance(named := one.earlier_session, str) else None)
+        for one in changes
+    ]
 
 
 def read_material(

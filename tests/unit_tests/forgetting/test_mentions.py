@@ -74,11 +74,14 @@ def test_a_turn_goes_and_the_rest_of_its_session_is_learned_again(
 
 @pytest.mark.parametrize("days", [-30, 30])
 def test_whether_it_was_told_again_goes_by_when_chats_took_place(told: Any, days: int) -> None:
-    """And not by when they were imported."""
+    """And not by when they were imported, where that is known."""
     said, at = "My heron eats 12 thistles in Aveiro.", datetime(2024, 3, 1, tzinfo=UTC)
-    turns = Turn("user", "What eats so much?"), Turn("assistant", "Your heron: " + said[3:])
-    other = Session("ana", "other", turns, started=at + timedelta(days=days))
-    told.add_session(other)
+    then = at + timedelta(days=days)
+    turns = (
+        Turn("user", "What eats so much?", at=then),
+        Turn("assistant", "Your heron: " + said[3:], at=then),
+    )
+    told.add_session(Session("ana", "other", turns, started=datetime(2024, 1, 1, tzinfo=UTC)))
     told.add_session(Session("ana", "heron", (Turn("user", said),), started=at))
     found = told.mentions("ana", session="heron")
     assert [one.session_id for one in found if one.again] == (["other"] if days > 0 else [])

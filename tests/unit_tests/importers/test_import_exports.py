@@ -267,5 +267,6 @@ def test_messages_have_the_time_they_were_written(tmp_path: Path) -> None:
     assert [turn.at for turn in found.turns] == [at, None]
     said = claude(("human", "Hi"), ("assistant", "Hello"))
     said["chat_messages"][0]["created_at"] = at.isoformat()
+    said["chat_messages"][1]["created_at"] = "soon"  # no reason to lose the message
     (found,) = read_claude(saved(tmp_path / "claude.json", said), "ana")
     assert [turn.at for turn in found.turns] == [at, None]

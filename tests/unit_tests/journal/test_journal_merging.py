@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -256,3 +257,80 @@ def test_no_message_is_lost_to_the_number_of_another(journal: Journal) -> None:
     assert merge(journal, third[:1]) == 1
     assert merge(journal, third) == 1
     assert all_texts(journal) == ["My cat is called Tom.", "Good cat."]
+
+
+def test_an_exchange_that_is_said_again_is_new(journal: Journal) -> None:
+    for said in ("I live in Oslo.", "I live in Bergen.", "I live in Oslo."):
+        assert merge(journal, turns(said, "Noted.")) == 2
+
+
+def test_numbered_chats_that_end_alike_are_two(journal: Journal) -> None:
+    def numbered(*said: str) -> list[Turn]:
+        return [replace(turn, message_id=str(n)) for n, turn in enumerate(turns(*said))]
+
+    assert merge(journal, numbered("hi", "Hello", "I have a cat.", "Nice", "thanks", "Sure")) == 6
+    assert merge(journal, numbered("hey", "Hi", "My dog is Rex.", "Nice", "thanks", "Sure")) == 6
+
+
+def test_a_number_may_be_the_users_and_the_assistants(journal: Journal) -> None:
+    assert merge(journal, [Turn("user", "a", "1"), Turn("assistant", "b", "1")]) == 2
+
+
+def test_a_long_number_is_a_number(journal: Journal) -> None:
+    assert merge(journal, [Turn("user", "My oven is called Bertha.", "user-message-0001")]) == 1
+    assert merge(journal, [Turn("user", "My dog is called Rex.", "user-message-0001")]) == 1
+    assert len(all_texts(journal)) == 2
+
+
+def test_an_edit_after_a_silence_is_a_new_session(journal: Journal) -> None:
+    said = Turn("user", "It is closed on Mondays.", str(uuid4()))
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    journal.sessions.merge("ana", "t", [said], idle_seconds=IDLE, now=long_ago)
+    assert merge(journal, [replace(said, content="It is closed on Tuesdays.")]) == 1
+    found = {one.session_id: texts(one.turns) for one in journal.sessions.all("ana")}
+    assert found == {"t": ["It is closed on Mondays."], "t/2": ["It is closed on Tuesdays."]}
+
+
+def test_what_was_taken_out_of_a_reply_is_not_put_back(journal: Journal) -> None:
+    """By a client that kept the reply as it was streamed."""
+    said = Turn("user", "How do I reach Bob?", str(uuid4()))
+    raw = Turn("assistant", "Write to bob@example.com.", str(uuid4()))
+    merge(journal, [said, raw])
+    merge(journal, [said, replace(raw, content="Write to [REDACTED].")])
+    assert merge(journal, [said, raw, Turn("user", "Thanks.", str(uuid4()))]) == 1
+    assert all_texts(journal) == [said.content, "Write to [REDACTED].", "Thanks."]
+
+
+def test_replies_with_ids_of_the_clients_own(journal: Journal) -> None:
+    history: list[Turn] = []
+    for n in (1, 2, 3):
+        history.append(Turn("user", f"q{n}", str(uuid4())))
+        assert merge(journal, history) == 1
+        assert merge(journal, [*history, Turn("assistant", f"a{n}", str(uuid4()))]) == 1
+        history.append(Turn("assistant", f"a{n}", str(uuid4())))
+    assert all_texts(journal) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+
+
+def test_a_forgotten_reply_without_an_id_does_not_come_back(journal: Journal) -> None:
+    thread = [Turn("user", "q1", str(uuid4())), Turn("assistant", "secret")]
+    merge(journal, thread)
+    forget(journal, "t")
+    assert merge(journal, [*thread, Turn("user", "q2", str(uuid4()))]) == 1
+    assert all_texts(journal) == ["q2"]
+
+
+def test_a_message_that_was_never_answered_is_left_out_of_the_history(journal: Journal) -> None:
+    first = [Turn("user", "q1"), Turn("assistant", "a1", f"run--{uuid4()}")]
+    merge(journal, [*first, Turn("user", "q2")])
+    assert merge(journal, [*first, Turn("user", "q3")]) == 1
+    last = [Turn("user", "q3"), Turn("assistant", "a3", f"run--{uuid4()}")]
+    assert merge(journal, [*first, *last]) == 1
+    assert all_texts(journal) == ["q1", "a1", "q2", "q3", "a3"]
+
+
+def test_a_redacted_reply_of_a_shared_thread_stays_its_users(journal: Journal) -> None:
+    thread = [Turn("user", "q", str(uuid4())), Turn("assistant", "raw", str(uuid4()))]
+    merge(journal, thread, "ana")
+    redacted = [thread[0], replace(thread[1], content="[REDACTED]")]
+    assert merge(journal, [*redacted, Turn("user", "hello", str(uuid4()))], "bo") == 1
+    assert all_texts(journal, "bo") == ["hello"]

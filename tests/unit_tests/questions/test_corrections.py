@@ -190,7 +190,10 @@ def test_the_latest_answer_counts() -> None:
 
 def test_updates_come_with_the_session() -> None:
     material = {"updates": [{"old": "a", "new": "b", "earlier_session": "s01"}]}
-    assert recorded_updates(Session("ana", "s2", material=material)) == [Update("a", "b")]
+    found = recorded_updates(Session("ana", "s2", material=material))
+    assert found == [Update("a", "b", "s01")] and found[0].recorded() == material["updates"][0]
+    unnamed = {"updates": [{"old": "a", "new": "b", "earlier_session": 3}]}
+    assert recorded_updates(Session("ana", "s2", material=unnamed)) == [Update("a", "b")]
     assert recorded_updates(Session("ana", "s2")) == []
     for broken in ({"old": "a"}, {"old": "a", "new": " "}):
         with pytest.raises(
