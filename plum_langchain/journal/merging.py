@@ -65,7 +65,8 @@ def _last_known(recorded: Sequence[Turn], given: Sequence[Turn]) -> tuple[int, i
     for place, turn in enumerate(recorded):
         if turn.message_id is not None:
             there.setdefault((turn.message_id, turn.role), []).append(place)
-    again = bool(recorded) and recorded[-1].message_id in {turn.message_id for turn in given}
+    end = recorded[-1].message_id if recorded else None
+    again = end is not None and end in {turn.message_id for turn in given}
     start = at = 0
     furthest = -1  # of what is known by its text as well
     for index, turn in enumerate(given):

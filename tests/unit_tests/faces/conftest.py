@@ -120,3 +120,10 @@ def reciting(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     plum._judge = Fits()  # type: ignore[assignment]
     yield plum
     plum.close()
+
+
+@pytest.fixture(params=["no checkpointer", "checkpointer"])
+def checkpointer(request: pytest.FixtureRequest) -> Any:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    return InMemorySaver() if request.param == "checkpointer" else None

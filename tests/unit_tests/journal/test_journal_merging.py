@@ -259,6 +259,13 @@ def test_no_message_is_lost_to_the_number_of_another(journal: Journal) -> None:
     assert all_texts(journal) == ["My cat is called Tom.", "Good cat."]
 
 
+def test_a_number_is_anothers_where_replies_have_none(journal: Journal) -> None:
+    merge(journal, [Turn("user", "My oven is called Bertha.", "1"), Turn("assistant", "Hello.")])
+    forget(journal, "t")
+    other = [Turn("user", "My dog is called Rex.", "1"), Turn("assistant", "Good dog.")]
+    assert merge(journal, other) == 2
+
+
 def test_an_exchange_that_is_said_again_is_new(journal: Journal) -> None:
     for said in ("I live in Oslo.", "I live in Bergen.", "I live in Oslo."):
         assert merge(journal, turns(said, "Noted.")) == 2
