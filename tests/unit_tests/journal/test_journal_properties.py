@@ -12,17 +12,23 @@ from plum_langchain.session import Session, SessionState, Turn
 from tests.unit_tests.journal.helpers import IDLE, quick_directory
 
 USERS, THREADS, IMPORTS = ("ana", "bo"), ("t", "t/2"), ("i1", "i2")
+NUMBERED = "numbered"
+"""The thread of a client that numbers its messages; nothing without an id is appended to it. A
+number whose text is forgotten says too little in a stretch that lacks what was said last."""
 user, thread = st.sampled_from(USERS), st.sampled_from(THREADS)
+kept = st.sampled_from((*THREADS, NUMBERED))
 few = st.integers(1, 3)
 
 steps = st.one_of(
     st.tuples(st.just("append"), user, thread, few, st.booleans()),
-    st.tuples(st.just("merge"), user, thread, st.integers(0, 2), st.integers(0, 3)),
+    st.tuples(st.just("merge"), user, kept, st.integers(0, 2), st.integers(0, 3)),
     st.tuples(st.just("finish"), user, st.integers(0, 9)),
     st.tuples(st.just("finish_idle"), st.booleans()),
     st.tuples(st.just("add"), user, st.sampled_from(IMPORTS), st.booleans()),
     st.tuples(st.just("forget"), user, st.integers(0, 9)),
 )
+
+UNIQUE = "{:08}-5f0c-4e1d-9a7b-3c2d1e0f9a8b"  # as LangChain's are
 
 
 class Model:
@@ -40,15 +46,16 @@ class Model:
         self.now = datetime.now(UTC) - timedelta(days=1)
         self.numbers = iter(range(10_000))
 
-    def turns(self, user_id: str, count: int, *, ids: bool) -> list[Turn]:
+    def turns(self, user_id: str, count: int, ids: str | None = None) -> list[Turn]:
+        """Turns never said before; `ids` is how their message ids are written, if they have any."""
         return [
-            Turn("user" if n % 2 else "assistant", f"{user_id}:{n}", f"m{n}" if ids else None)
+            Turn("user" if n % 2 else "assistant", f"{user_id}:{n}", ids and ids.format(n))
             for n in (next(self.numbers) for _ in range(count))
         ]
 
     def append(self, user_id: str, thread_id: str, count: int, silence: bool) -> None:
         self.now += timedelta(seconds=IDLE if silence else 1)
-        turns = self.turns(user_id, count, ids=False)
+        turns = self.turns(user_id, count)
         before = self.open_session(user_id, thread_id)
         session_id = self.journal.sessions.append(
             user_id, thread_id, turns, idle_seconds=IDLE, now=self.now
@@ -62,7 +69,7 @@ class Model:
     def merge(self, user_id: str, thread_id: str, count: int, again: int) -> None:
         self.now += timedelta(seconds=1)
         history = self.checkpoint.setdefault((user_id, thread_id), [])
-        fresh = self.turns(user_id, count, ids=True)
+        fresh = self.turns(user_id, count, "m{}" if thread_id == NUMBERED else UNIQUE)
         stretch = [*history[len(history) - min(again, len(history)) :], *fresh]
         history += fresh
         for expected in (count, 0):  # a client that heard no answer asks again
