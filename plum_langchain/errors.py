@@ -19,6 +19,10 @@ class InvalidInputError(PlumError, ValueError):
     exit_code = 2
 
 
+class PromptTooLongError(InvalidInputError):
+    """A prompt has more tokens than the model reads."""
+
+
 class BrokenRecordError(PlumError, ValueError):
     """A record in a file can't be read; the message names the file and the line."""
 

@@ -3,9 +3,11 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.exceptions import ContextOverflowError
 from pydantic import BaseModel, ConfigDict, Field
 
 from plum_langchain.adapters import AdapterRef
@@ -15,6 +17,7 @@ from plum_langchain.errors import (
     MissingKeyError,
     MissingUserError,
     PlumError,
+    PromptTooLongError,
 )
 from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
@@ -33,6 +36,13 @@ PER_CALL = (
     "top_logprobs",
 )
 """The fields that a call may give instead."""
+
+
+class ContextTooLongError(PromptTooLongError, ContextOverflowError):
+    """A `PromptTooLongError` by the name that LangChain knows.
+
+    `SummarizationMiddleware` (`langchain.agents.middleware`) then asks again with less of the chat.
+    """
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class Serving(BaseModel):
             call: The call's own options.
 
         Raises:
+            ContextTooLongError: the prompt has more tokens than the model reads.
             PlumError: as `request` and `Engine.chat`.
         """
         request = self.request(messages, stop, **call)
@@ -142,25 +153,27 @@ class Serving(BaseModel):
 
     def _chat(self, request: Request, cancelled: threading.Event | None) -> Reply:
         engine: Engine = self.plum.engine
-        return engine.chat(
-            request.messages,
-            request.adapter,
-            request.sampling,
-            request.tools,
-            cancelled=cancelled,
-        )
+        with _named_for_langchain():
+            return engine.chat(
+                request.messages,
+                request.adapter,
+                request.sampling,
+                request.tools,
+                cancelled=cancelled,
+            )
 
     def _stream_chat(
         self, request: Request, cancelled: threading.Event | None
     ) -> Iterator[str | Reply]:
         engine: Engine = self.plum.engine
-        return engine.stream_chat(
-            request.messages,
-            request.adapter,
-            request.sampling,
-            request.tools,
-            cancelled=cancelled,
-        )
+        with _named_for_langchain():
+            yield from engine.stream_chat(
+                request.messages,
+                request.adapter,
+                request.sampling,
+                request.tools,
+                cancelled=cancelled,
+            )
 
     def request(self, messages: list[Message], stop: list[str] | None, **call: Any) -> Request:
         """The request for these messages: recalls, and picks the adapter to answer with.
@@ -323,3 +336,11 @@ def openai_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
             for t in tokens
         ]
     }
+
+
+@contextmanager
+def _named_for_langchain() -> Iterator[None]:
+    try:
+        yield
+    except PromptTooLongError as error:
+        raise ContextTooLongError(*error.args) from error

@@ -17,6 +17,7 @@ from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
 from plum_langchain.errors import (
     InvalidInputError,
     PlumError,
+    PromptTooLongError,
     WrongBaseModelError,
 )
 from plum_langchain.learning.template import ChatTemplate, Message
@@ -168,7 +169,7 @@ class Engine(Reading, Writing):
                 among=replies,
             )
         if not found:
-            raise InvalidInputError(
+            raise PromptTooLongError(
                 f"the prompt has {len(prompt)} tokens and leaves {self.base.resolved.id} no room "
                 f"for a reply of up to {wanted}; shorten the question or the system prompt"
             )
@@ -280,7 +281,7 @@ class Engine(Reading, Writing):
         if limit is None:
             return None
         if len(prompt) >= limit:
-            raise InvalidInputError(
+            raise PromptTooLongError(
                 f"the prompt has {len(prompt)} tokens, {self.base.resolved.id} reads at most "
                 f"{limit}; shorten the chat or the retrieved text"
             )

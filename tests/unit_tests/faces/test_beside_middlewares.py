@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import PIIMiddleware, wrap_model_call
+from langchain.agents.middleware import (
+    PIIMiddleware,
+    SummarizationMiddleware,
+    wrap_model_call,
+)
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from plum_langchain import PlumMiddleware, PlumRecallMiddleware, RetrievalMiddleware
+from plum_langchain.errors import PromptTooLongError
 from tests.tiny import session
 from tests.unit_tests.faces.agents import THREE, Listening, foreign, recorded, say, to
 
@@ -80,6 +86,32 @@ def test_a_system_message_keeps_its_blocks(plum: Any) -> None:
     agent.invoke(say("parrot?"), to())
     first, second = model.sent[-1][0].content
     assert first == block and "My parrot swears." in second["text"]
+
+
+def test_a_chat_longer_than_the_model_reads_is_summarized_from_less_of_it(plum: Any) -> None:
+    model = plum.chat_model("ana", memory="none")
+    for face in (model, plum.llm("ana", memory="none")):
+        with pytest.raises(ContextOverflowError, match="reads at most 2048; shorten") as raised:
+            face.invoke("word " * 2100)
+        assert isinstance(raised.value, PromptTooLongError)
+        with pytest.raises(ContextOverflowError):
+            list(face.stream("word " * 2100))
+    agent = create_agent(
+        foreign(),
+        middleware=[
+            SummarizationMiddleware(
+                model=model,
+                trigger=("messages", 4),
+                keep=("messages", 1),
+                summary_prompt="{messages}",
+                trim_tokens_to_summarize=None,
+            )
+        ],
+    )
+    found = agent.invoke(say("word " * 500, "reply", "word " * 1000, "reply", "How are you?"))
+    assert [str(message.content) for message in found["messages"][1:]] == [
+        "How are you?", "reply 1",
+    ]  # fmt: skip
 
 
 async def test_what_a_model_says_to_a_subagent_is_not_the_users(
