@@ -57,9 +57,11 @@ _NAMES: tuple[tuple[Sort, str], ...] = (
         rf"(?:national|personal|tax)(?: id(?:entity|entification)?)?{_NUMBERS}|"
         rf"national (?:id|identity)(?: card)?|tax id|(?:identity|id)[ -]card(?:{_NUMBERS})?|"
         rf"(?:driver'?s?'?|driving)[ -]licen[cs]e(?:{_NUMBERS})?|national insurance(?:{_NUMBERS})?|"
-        rf"(?:health|medical) insurance{_NUMBERS}|nhs number|medicare number|nino|pesel|bsn|"
+        rf"(?:health|medical) insurance{_NUMBERS}|nhs number|medicare number|pesel|bsn|"
         r"aadhaar|personnummer|fødselsnummer|henkilötunnus|steuer-?id\w*|sozialversicherungsnummer|"
-        r"reisepass\w*|ausweis\w*|pasaporte|passeport|passaporte|passaporto|dni|nie|nif|cpf|"
+        r"reisepass\w*|ausweis\w*|pasaporte|passeport|passaporte|passaporto|nif|cpf|"
+        # In small letters a name, "never" in German and "days" in Polish.
+        r"(?-i:NINO|NIE|DNI)|(?:mi|su|el|número de) dni|número de nie|"
         r"codice fiscale|numéro de sécurité sociale|rodné číslo|паспорт\w*|снилс|инн|"
         r"(?:身份证|護照|护照|パスポート番号|マイナンバー|주민등록번호|여권번호)\D{0,3}?)",
     ),
@@ -83,7 +85,14 @@ _PHONE = re.compile(r"(?<![\w.,+-])(?:\+|00|0|\()\d?(?:[ ().\-/]{0,2}\d){7,14}(?
 @cache
 def _standard(name: str) -> Callable[[str], bool]:
     """Whether the check digits of a number are right; its module is imported when one is met."""
-    is_valid: Callable[[str], bool] = import_module(f"stdnum.{name}").is_valid
+    of_module: Callable[[str], bool] = import_module(f"stdnum.{name}").is_valid
+
+    def is_valid(number: str) -> bool:
+        try:
+            return of_module(number)
+        except Exception:  # as cn.ric's KeyError, of a county that there isn't
+            return False
+
     return is_valid
 
 

@@ -64,7 +64,7 @@ _INSTRUCTION = re.compile(
     r"\bthe\s+user(?:['’]s)?\b(?!\s*(?:manual|guide|interface|name|group|account|experience|id)\b)|"
     r"\b(?:save|store|add|write|commit)\b[^.!?\n]{0,30}\b(?:to|in|into)\s+(?:your\s+|the\s+)?"
     r"(?:long-?term\s+)?memory\b|"
-    r"<\|[^|\n]{1,30}\|>|\[/?INST\]|^\s*(?:system|assistant|tool)\s*:",
+    r"<\|[^|\n]{1,30}\|>|\[/?INST\]|^[^\S\n]*(?:system|assistant|tool)[^\S\n]*:",
     re.IGNORECASE | re.MULTILINE,
 )
 

@@ -261,4 +261,4 @@ def _values(told: str) -> tuple[str, ...]:
             break
     telling = [" ".join(run), *(run[:1] if len(run) == 2 else ())]
     found = quoted or mixed or telling
-    return tuple(value for value in dict.fromkeys(found) if len(value) > 2)
+    return tuple(value for value in dict.fromkeys(found) if len(value.strip()) > 2)

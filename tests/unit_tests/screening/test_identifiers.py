@@ -28,6 +28,8 @@ FOUND = {
     "my tax number is 501 964 843": "identity number",
     "131052-308T": "identity number",
     "11010519491231002X": "identity number",
+    "mi dni es 1234567": "identity number",
+    "My NIE is X 12345": "identity number",
     "パスポート番号は TK1234567 です": "identity number",
 }
 
@@ -47,6 +49,10 @@ ORDINARY = [
     "passport photos cost 15 euros for 4 of them",
     "I need a new credit card for 2025, limit 5,000",
     "my oven has 2 decks, 8 trays and runs 200-250 degrees",
+    "tracking id 466928152404255747",  # a Chinese identity number, but for its county
+    "Ich schaffe nie mehr als 12000 Schritte am Tag.",
+    "Za 10 dni przebiegnę 42195 metrów w Warszawie.",
+    "Nino's microchip starts with 98100.",
 ]
 
 

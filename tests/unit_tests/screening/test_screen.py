@@ -105,7 +105,7 @@ def test_half_an_hour_of_talk_is_screened_at_once() -> None:
     assert min(times) < 0.2  # 15 ms by itself; other tests run beside it
 
 
-HUGE = ("#", "//", "1", "a", "aA1-", "> \n", " ", "```", "<p>", "pin 1 ", "one two ")
+HUGE = ("#", "//", "1", "a", "aA1-", "> \n", " ", "\n", "\r\n", "```", "<p>", "pin 1 ", "one two ")
 
 
 @pytest.mark.parametrize("text", HUGE)

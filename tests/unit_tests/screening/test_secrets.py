@@ -125,6 +125,12 @@ def test_other_replies_are_none(asked: str, reply: str) -> None:
     assert not list(find_passwords(reply, asked))
 
 
+@pytest.mark.parametrize("told", ['"   "', "( ) ( ) ( ) ( )"])
+def test_nothing_is_no_password_that_would_be_everywhere(told: str) -> None:
+    found = find_passwords(f"The wifi password is {told} for guests.")
+    assert all(value.strip() for one in found for value in one.values)
+
+
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_talk_holds_none(text: str) -> None:
     assert not [*find_keys(text), *find_passwords(text)]
