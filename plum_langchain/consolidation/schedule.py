@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import logging
 import math
+import re
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -43,7 +44,8 @@ class Schedule:
         run_once: Does one round; is given a function that says whether to stop.
         job_id: Stable, so that scheduling again replaces the job instead of doubling it.
         interval: Seconds between rounds.
-        cron: A crontab line, in UTC, instead of an interval ("0 3 * * *").
+        cron: A crontab line, in UTC, instead of an interval ("0 3 * * *"; "30 2 * * 1-5" from
+            Monday to Friday). With a day of the month and a weekday both have to be right.
         when_idle: Instead of both: look for idle sessions often enough that one is learned soon
             after it has been idle for so many seconds.
         scheduler: An APScheduler 3 scheduler of the caller's, running or to be started by them;
@@ -193,7 +195,7 @@ def _trigger(interval: float | None, cron: str | None, when_idle: float | None) 
         )
     if cron is not None:
         try:
-            return CronTrigger.from_crontab(cron, timezone="UTC")
+            return CronTrigger.from_crontab(_with_weekdays_named(cron), timezone="UTC")
         except ValueError as error:
             raise InvalidInputError(
                 f"{cron!r} is not a crontab line ({error}); e.g. '0 3 * * *' for 3 o'clock"
@@ -204,3 +206,34 @@ def _trigger(interval: float | None, cron: str | None, when_idle: float | None) 
     if not 0 < seconds < math.inf:
         raise InvalidInputError(f"the interval must be more than 0 seconds, not {seconds}")
     return IntervalTrigger(seconds=seconds, timezone="UTC")
+
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+def _with_weekdays_named(cron: str) -> str:
+    """The crontab line with each of its weekdays by name.
+
+    APScheduler numbers them from Monday, where a crontab's 0 and 7 are Sunday; it refuses a range
+    over Sunday, and leaves out the step of one between names.
+    """
+    fields = cron.split()
+    if len(fields) != 5:
+        return cron
+    number = {name: str(n) for n, name in enumerate(_WEEKDAYS)}
+    numbered = re.sub("|".join(number), lambda name: number[name[0]], fields[4].lower())
+    days: list[str] = []
+    for part in numbered.split(","):
+        found = re.fullmatch(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", part)
+        if found is None:
+            return cron  # APScheduler says what is wrong with it
+        first, last, step = found.groups()
+        begin, end = int(first or 0), int(last or 6)
+        if first and not last and not step:
+            end = begin
+        elif last == "0":
+            end = 7
+        if begin > end:
+            return cron
+        days += [_WEEKDAYS[day % 7] for day in range(begin, end + 1, int(step or 1))]
+    return " ".join([*fields[:4], ",".join(dict.fromkeys(days))])

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from plum_langchain import LearningSettings
+from plum_langchain.consolidation.schedule import _trigger
 from plum_langchain.errors import InvalidInputError, PlumError
 from plum_langchain.session import Question, Session, SessionState
 from tests.tiny import FixedQuestions, session
@@ -78,6 +79,31 @@ def test_by_cron_in_utc(plum: Any) -> None:
         scheduler.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("weekdays", "due"),
+    [
+        ("0", "Sun"),
+        ("7", "Sun"),
+        ("6", "Sat"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("5-7", "Fri Sat Sun"),
+        ("0-2", "Mon Tue Sun"),
+        ("*/3", "Wed Sat Sun"),
+        ("MON-FRI/2", "Mon Wed Fri"),
+        ("sat,0", "Sat Sun"),
+        ("fri-sun", "Fri Sat Sun"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"),
+    ],
+)
+def test_weekdays_are_a_crontabs(weekdays: str, due: str) -> None:
+    trigger = _trigger(None, f"0 3 * * {weekdays}", None)
+    monday, found = datetime(2026, 11, 30, tzinfo=UTC), []
+    while (at := trigger.get_next_fire_time(None, monday)) < datetime(2026, 12, 7, tzinfo=UTC):
+        found.append(f"{at:%a}")
+        monday = at + timedelta(minutes=1)
+    assert " ".join(found) == due
+
+
 def test_when_a_session_has_been_idle(plum: Any) -> None:
     memory = plum.memory("ana", "today")
     with plum.schedule(when_idle=1.0):
@@ -100,6 +126,9 @@ def test_when_a_session_has_been_idle(plum: Any) -> None:
         ({"when_idle": -1}, "when_idle must be 0 seconds or more, not -1"),
         ({"cron": "every night"}, r"'every night' is not a crontab line.*'0 3 \* \* \*'"),
         ({"cron": "0 25 * * *"}, "is not a crontab line"),
+        ({"cron": "0 3 * * 8"}, "is not a crontab line"),
+        ({"cron": "0 3 * * 1,5-1"}, "is not a crontab line"),
+        ({"cron": ""}, "is not a crontab line"),
     ],
 )
 def test_a_wrong_schedule_is_refused_and_changes_nothing(
