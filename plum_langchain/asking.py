@@ -5,7 +5,12 @@ import time
 from abc import ABC
 from collections.abc import Sequence
 
-from plum_langchain.errors import BusyError, DamagedAdapterError, InvalidInputError
+from plum_langchain.errors import (
+    BusyError,
+    DamagedAdapterError,
+    InvalidInputError,
+    MissingKeyError,
+)
 from plum_langchain.journal import Journal
 from plum_langchain.learning.template import Message
 from plum_langchain.memories import (
@@ -221,6 +226,7 @@ class Asking(ABC):
 
         Raises:
             WrongBaseModelError, DamagedAdapterError: the user's adapter can't be used.
+            MissingKeyError: this is a copy of a home from before something was forgotten.
             BusyError: another process owns the retrieval index.
         """
         found = memory.recall(user_id, query)
@@ -228,7 +234,7 @@ class Asking(ABC):
             return found
         try:
             self.engine.manifest(found.adapter)
-        except DamagedAdapterError:
+        except (DamagedAdapterError, MissingKeyError):
             again = memory.recall(user_id, query)
             if again.adapter == found.adapter:
                 raise

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from plum_langchain.adapters import AdapterStore
 from plum_langchain.asking import Asking
@@ -72,8 +72,8 @@ class Plum(Asking, Remembering, GoingBack):
         serving: Device, dtype, how many adapters are kept loaded.
         settings: Idle time, leases, how often a session is tried, how many generations are kept.
         keys: Encrypt what is kept, with the users' keys in this directory, or in a `KeyStore`; by
-            default `$PLUM_KEYS`, else nothing is encrypted. Decided when a home is new
-            (SECURITY.md).
+            default `$PLUM_KEYS`, else nothing is encrypted. False encrypts nothing, whatever
+            `$PLUM_KEYS` says. Decided when a home is new (SECURITY.md).
         progress: Told in a sentence when something takes long (a model being converted, or taught
             to judge or to write questions).
 
@@ -122,7 +122,7 @@ class Plum(Asking, Remembering, GoingBack):
         question_settings: QuestionSettings | None = None,
         serving: ServingSettings | None = None,
         settings: HomeSettings | None = None,
-        keys: str | os.PathLike[str] | KeyStore | None = None,
+        keys: str | os.PathLike[str] | KeyStore | Literal[False] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or HomeSettings()

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from plum_langchain.memories.base import MemoryName
 from plum_langchain.memories.recollection import Recollection
-from plum_langchain.users import user_of
+from plum_langchain.users import named_by_call, user_of
 
 
 class PlumRetriever(BaseRetriever):
@@ -86,11 +86,11 @@ class PlumRetriever(BaseRetriever):
 
     def _call(self, config: RunnableConfig | None, call: dict[str, Any]) -> dict[str, Any]:
         """The call's options, its user among them: of this call's own config, or of the run's."""
-        given = call.get("user_id")
         settings = (config or {}).get("configurable")
+        candidates = (call.get("user_id"), self.user_id, named_by_call(settings or {}))
         user = user_of(
             _runtime(),
-            self.user_id if given is None else given,
+            next((one for one in candidates if one is not None), None),
             hint="user_id= at construction or with the call",
             settings=settings,
         )

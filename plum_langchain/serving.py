@@ -22,6 +22,7 @@ from plum_langchain.errors import (
 from plum_langchain.learning.template import Message, with_system
 from plum_langchain.memories.base import MemoryName, Snippet, with_snippets
 from plum_langchain.models import Engine, Reply, Sampling, TokenLogprob, Toolbox
+from plum_langchain.scope.scope import last_said
 from plum_langchain.users import chosen_in_chain
 
 PER_CALL = (
@@ -200,7 +201,8 @@ class Serving(BaseModel):
         if not messages:
             raise InvalidInputError("there are no messages to answer; give at least one")
         asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-        recalled = plum.recalled(plum.memory_named(memory, k=options["k"]), user_id, asked)
+        named = plum.memory_named(memory, k=options["k"])
+        recalled = plum.recalled(named, user_id, last_said(asked))
         adapter = recalled.adapter
         if adapter is not None and not plum.is_for_memory(messages):
             adapter = None
@@ -235,12 +237,9 @@ class Serving(BaseModel):
         stop: list[str] | None,
         call: dict[str, Any],
     ) -> Request:
-        """The request once more, if its generation was given up (forgotten, pruned) meanwhile.
-
-        One that stayed may have been sealed with another key meanwhile.
-        """
+        """The request once more, if its generation was given up (forgotten, pruned) meanwhile."""
         request = self.request(messages, stop, **call)
-        if request.adapter == failed.adapter and not isinstance(error, MissingKeyError):
+        if request.adapter == failed.adapter:
             raise error
         return request
 

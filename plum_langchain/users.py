@@ -13,6 +13,9 @@ UserId = str | Callable[[Any], str]
 """A name, or a function of the runtime that tells it; if that gives None, nobody is named."""
 
 
+_NAMES = ("user_id", "langgraph_user_id")
+"""How a user is named in what is configurable."""
+
 _in_chain: ContextVar[tuple[str, MemoryName] | None] = ContextVar("plum_in_chain", default=None)
 """Of a call of a classic chain that names its memory: whose it is, and which."""
 
@@ -57,8 +60,7 @@ def user_of(
         candidates = (
             given,
             _in_context(runtime, "user_id"),
-            settings.get("user_id"),
-            settings.get("langgraph_user_id"),
+            *(settings.get(name) for name in _NAMES),
             getattr(server_user, "identity", None),
         )
     for candidate in candidates:
@@ -70,6 +72,17 @@ def user_of(
         f'no user is named for this request; pass {hint}, context={{"user_id": ...}}, or '
         'config={"configurable": {"user_id": ...}}'
     )
+
+
+def named_by_call(settings: Mapping[str, Any]) -> Any:
+    """The user that a call's own config names; None if it has no other than the run we are in.
+
+    Args:
+        settings: What is configurable in it: the run's, too, if it was passed on.
+    """
+    of_run = configurable()
+    named = (settings.get(name) for name in _NAMES if settings.get(name) != of_run.get(name))
+    return next((user for user in named if user is not None), None)
 
 
 def memory_of(runtime: Any, default: MemoryName) -> MemoryName:

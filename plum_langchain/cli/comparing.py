@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -215,7 +215,8 @@ def _own_home(ctx: typer.Context, **options: Any) -> Iterator["Plum"]:
         home = ctx.obj.home or stack.enter_context(
             tempfile.TemporaryDirectory(prefix="plum-compare-", ignore_cleanup_errors=True)
         )
-        keys = ctx.obj.keys if ctx.obj.home else None  # none are left behind by one that goes
+        # None are left behind by a home that goes.
+        keys: str | Literal[False] | None = ctx.obj.keys if ctx.obj.home else False
         plum = Plum(home, model=ctx.obj.model, keys=keys, progress=terminal.working, **options)
         stack.callback(plum.close)
         yield plum

@@ -1,7 +1,8 @@
 """`plum compare --paper`: the experiments of the PLUM paper on one's own chats."""
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,9 +94,7 @@ def run_paper(
     check_people(experiments, exams)
     if questions == "recorded" and any(e.arm == "parametric" for e in experiments):
         check_recorded(exams)
-    with chat_model_errors(questions):
-        setup = _setup(options, results.path, exams, questions, asked)
-    with results.alone():
+    with _setup(options, results.path, exams, questions, asked) as setup, results.alone():
         found = _run(experiments, setup, results, questions)
     text = to_markdown(experiments, setup, found)
     terminal.show(text.rstrip("\n"))
@@ -138,9 +137,8 @@ def _done(
     """
     if results is None or results.experiments().isdisjoint(e.name for e in experiments):
         return {}
-    with chat_model_errors(questions):
-        setup = _setup(options, results.path, exams, questions, asked)
-    return {e.name: results.result(setup.run(e)) is not None for e in experiments}
+    with _setup(options, results.path, exams, questions, asked) as setup:
+        return {e.name: results.result(setup.run(e)) is not None for e in experiments}
 
 
 def _run(
@@ -167,41 +165,49 @@ def _run(
     return found
 
 
+@contextlib.contextmanager
 def _setup(
     options: PaperOptions,
     out: Path,
     exams: "Sequence[Exam]",
     questions: str,
     asked: "QuestionSettings",
-) -> "Setup":
+) -> "Iterator[Setup]":
+    """What the experiments have in common, for the length of the block.
+
+    Who makes the questions may write them with the base model: that of a home of its own, which
+    stays open for it and in which nothing is learned.
+    """
     from plum_langchain.evaluation.paper import BASE, Setup
     from plum_langchain.plum import Plum
-    from plum_langchain.questions import question_maker
 
     def open_plum(home: Path, learning: "LearningSettings") -> "Plum":
         return Plum(
             home,
             model=options.model,
+            keys=False,  # none are left behind by a home that goes
             progress=terminal.working,
             learning=learning,
             question_settings=asked,
         )
 
-    with tempfile.TemporaryDirectory(prefix="plum-paper-") as home:
-        plum = open_plum(Path(home), BASE)
-        try:
-            model = plum.resolved()
-        finally:
-            plum.close()
-    return Setup(
-        exams,
-        model=model,
-        maker=question_maker(questions, asked),
-        question_settings=asked,
-        open_plum=open_plum,
-        homes=Path(f"{out}.homes"),
-        base=replace(BASE, seed=asked.seed, packed=options.packed),
-    )
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="plum-paper-", ignore_cleanup_errors=True)
+        )
+        plum = stack.enter_context(contextlib.closing(open_plum(Path(home), BASE)))
+        model = plum.resolved()
+        with chat_model_errors(questions):
+            maker = plum.question_maker(questions)
+        yield Setup(
+            exams,
+            model=model,
+            maker=maker,
+            question_settings=asked,
+            open_plum=open_plum,
+            homes=Path(f"{out}.homes"),
+            base=replace(BASE, seed=asked.seed, packed=options.packed),
+        )
 
 
 def _list(

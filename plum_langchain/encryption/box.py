@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from plum_langchain.errors import EncryptionError
+from plum_langchain.errors import EncryptionError, MissingKeyError
 
 ALGORITHM = "AES-256-GCM"
 KEY_BYTES = 32
@@ -105,6 +105,24 @@ class Seal:
     def open(self, sealed: bytes) -> bytes:
         """As `Box.open`."""
         return self._box().open(sealed, *self._place)
+
+    def or_else(self, now: "Callable[[], Seal | None]") -> "Seal":
+        """This one, for as long as its key is there; then what seals and opens the file now.
+
+        Args:
+            now: Called when the key is gone; returns None if nothing opens the file any more.
+        """
+
+        def box() -> Box:
+            try:
+                return self._box()
+            except MissingKeyError:
+                seal = now()
+                if seal is None:
+                    raise
+                return seal._box()
+
+        return Seal(box, *self._place)
 
 
 def _aesgcm(key: bytes) -> Any:

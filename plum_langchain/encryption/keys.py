@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from plum_langchain.durable import create, make_directory, sync
 from plum_langchain.encryption.box import KEY_BYTES, Box
@@ -161,6 +161,7 @@ class Keys:
         """A key that was made before.
 
         Raises:
+            EncryptionError: the store can't give it, now.
             MissingKeyError: it isn't there.
         """
         return self._open(name)
@@ -169,7 +170,7 @@ class Keys:
         """The key that the journal names for a user.
 
         Raises:
-            EncryptionError: it is another user's.
+            EncryptionError: it is another user's, or the store can't give it, now.
             MissingKeyError: it isn't there.
         """
         if not name.startswith(f"{self._owner(user_id)}-"):
@@ -195,7 +196,15 @@ class Keys:
             ) from error
 
     def _read(self, name: str) -> Box:
-        key = self._store.get(name)
+        try:
+            key = self._store.get(name)
+        except PlumError:
+            raise
+        except Exception as error:  # a file that may not be read, or whatever a service may raise
+            raise EncryptionError(
+                f"the key {name!r} can't be read from {self} ({type(error).__name__}: {error}), "
+                "and without it nothing that was sealed with it is; see to that and try again"
+            ) from error
         if key is None:
             raise MissingKeyError(
                 f"the key {name!r} is not in {self}; if it was destroyed by forgetting, this is a "
@@ -210,20 +219,22 @@ class Keys:
 
 
 def open_keys(
-    given: "str | os.PathLike[str] | KeyStore | None", home: Path, owner: Callable[[str], str]
+    given: "str | os.PathLike[str] | KeyStore | Literal[False] | None",
+    home: Path,
+    owner: Callable[[str], str],
 ) -> Keys | None:
     """The keys of a home, in the directory or store that the caller names; None without one.
 
     Raises:
         InvalidInputError: the directory is in the home or can't be used, or it is no store.
     """
-    if given is None:
+    if given is None or given is False:
         return None
     if not isinstance(given, str | os.PathLike):
         if not isinstance(given, KeyStore):
             raise InvalidInputError(
-                "keys is a directory, or an object with get, create and destroy (KeyStore), not "
-                f"{type(given).__name__}"
+                "keys is a directory, an object with get, create and destroy (KeyStore), or False "
+                f"for none, not {type(given).__name__}"
             )
         return Keys(given, owner)
     if not os.fspath(given).strip():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from plum_langchain.errors import BrokenRecordError, InvalidInputError
-from plum_langchain.importers import read_sessions
+from plum_langchain.importers.jsonl import read_numbered
 from plum_langchain.session import CLOSED_KINDS, Kind, Session
 
 
@@ -65,13 +65,13 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
         max_sessions: Only the first so many of each person.
 
     Raises:
-        MissingFileError, BrokenRecordError: a file or a line of it can't be read.
+        MissingFileError, BrokenRecordError: a file, a line of it or a question can't be read.
         InvalidInputError: somebody has no questions, or a session twice.
     """
     sessions: dict[str, list[Session]] = {}
     about: dict[tuple[str, str], list[tuple[ExamQuestion, str | None]]] = {}
     for path in paths:
-        for session, record in read_sessions(path):
+        for number, session, record in read_numbered(path):
             theirs = sessions.setdefault(session.user_id, [])
             if any(other.session_id == session.session_id for other in theirs):
                 raise InvalidInputError(
@@ -79,49 +79,78 @@ def read_exams(paths: Sequence[Path], *, max_sessions: int | None = None) -> lis
                     "leave one of them out"
                 )
             theirs.append(session)
-            about[session.user_id, session.session_id] = _questions(session, record, path)
+            try:
+                asked = _questions(session, record)
+            except BrokenRecordError as error:
+                raise BrokenRecordError(f"{path}, line {number}: {error}") from error
+            about[session.user_id, session.session_id] = asked
     exams = []
     for user_id, theirs in sessions.items():
         first = tuple(sorted(theirs, key=lambda session: session.started)[:max_sessions])
         read = {session.session_id for session in first}
-        asked = tuple(
+        questions = tuple(
             question
             for session in first
             for question, until in about[user_id, session.session_id]
             if until not in read
         )
-        if not asked:
+        if not questions:
             raise InvalidInputError(
                 f"no session of {user_id!r} has `qa_test` questions, so there is nothing to "
                 "compare by; add them (see examples/chats)"
             )
-        exams.append(Exam(user_id, first, asked))
+        exams.append(Exam(user_id, first, questions))
     return exams
 
 
 def _questions(
-    session: Session, record: Mapping[str, Any], path: Path
+    session: Session, record: Mapping[str, Any]
 ) -> list[tuple[ExamQuestion, str | None]]:
     """Each with the session that makes it untrue, if there is one."""
+    items = record.get("qa_test") or []
+    if not isinstance(items, list):
+        raise BrokenRecordError(
+            f"`qa_test` of session {session.session_id!r} is a {type(items).__name__}, expected a "
+            "list of objects with question, answer and kind"
+        )
     found = []
-    for index, item in enumerate(record.get("qa_test") or ()):
+    for index, item in enumerate(items):
+        which = f"`qa_test[{index}]` of session {session.session_id!r}"
         try:
             question, answer, kind = item["question"], item["answer"], item["kind"]
         except (TypeError, KeyError) as error:
             raise BrokenRecordError(
-                f"{path}: `qa_test[{index}]` of session {session.session_id!r} is not an object "
-                "with question, answer and kind"
+                f"{which} is not an object with question, answer and kind"
             ) from error
+        _check_text(question, f"the `question` of {which}")
+        _check_text(answer, f"the `answer` of {which}")
         if kind not in get_args(Kind):
             raise BrokenRecordError(
-                f"{path}: `qa_test[{index}]` of session {session.session_id!r} is of kind "
-                f"{kind!r}; the kinds are {', '.join(get_args(Kind))}"
+                f"{which} is of kind {kind!r}; the kinds are {', '.join(get_args(Kind))}"
             )
         until = item.get("until")
         if not (until is None or (isinstance(until, str) and until != session.session_id)):
             raise BrokenRecordError(
-                f"{path}: `qa_test[{index}]` of session {session.session_id!r} has the `until` "
-                f"{until!r}; it names the later session that changes the answer"
+                f"{which} has the `until` {until!r}; it names the later session that changes the "
+                "answer"
             )
         found.append((ExamQuestion(session.session_id, question, answer, kind), until))
     return found
+
+
+def _check_text(value: object, what: str) -> None:
+    """Say now what would end in an error after all the learning.
+
+    Raises:
+        BrokenRecordError: it is no text, empty, or holds half a surrogate pair.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise BrokenRecordError(
+            f"{what} is {value!r}, expected text that isn't empty; mend it, or leave the question "
+            "out"
+        )
+    half = next((c for c in value if "\ud800" <= c <= "\udfff"), None)
+    if half is not None:
+        raise BrokenRecordError(
+            f"{what} holds {half!r}, half of a character that stands for nothing; remove it"
+        )

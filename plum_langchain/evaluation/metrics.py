@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.memories.answer import Answer
-from plum_langchain.questions.text import alike, content_words, words_of
+from plum_langchain.questions.text import has_words_of
 from plum_langchain.session import Kind
 
 BOOTSTRAP_SAMPLES = 2_000
@@ -58,12 +58,9 @@ class Summary:
 def answer_given(expected: str, reply: str) -> bool:
     """Whether a reply gives the expected value, in whatever words around it.
 
-    Every word of the expected answer that carries meaning must occur in some form ("Mondays" for
-    "Monday"), every number exactly ("8" for "eight").
+    See `has_words_of`.
     """
-    said = words_of(reply)
-    wanted = content_words(expected) or words_of(expected)
-    return bool(wanted) and all(any(alike(word, other) for other in said) for word in wanted)
+    return has_words_of(reply, expected)
 
 
 def grade(user_id: str, question: ExamQuestion, given: Answer) -> Graded:

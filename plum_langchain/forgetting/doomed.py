@@ -130,7 +130,7 @@ def mentions_of(journal: Journal, user_id: str, session_id: str) -> list[Mention
 
 def told_again(journal: Journal, user_id: str, doomed: Doomed) -> list[Mention]:
     """The turns in which an assistant tells the doomed again, and which go with it."""
-    wider = with_what_quotes_it(journal, user_id, doomed)
+    wider = _with_what_quotes_it(journal, user_id, doomed)
     found = []
     for name, places in (wider.turns or {}).items():
         session = journal.sessions.get(user_id, name)
@@ -140,7 +140,28 @@ def told_again(journal: Journal, user_id: str, doomed: Doomed) -> list[Mention]:
     return found
 
 
-def with_what_quotes_it(journal: Journal, user_id: str, doomed: Doomed) -> Doomed:
+def with_what_goes_along(journal: Journal, user_id: str, doomed: Doomed) -> Doomed:
+    """The doomed, with what quotes it, and the whole of sessions in which no user speaks then."""
+    wider = _with_what_quotes_it(journal, user_id, doomed)
+    turns = dict(wider.turns or {})
+    emptied = [
+        name
+        for name, at in turns.items()
+        if all(
+            place in at or not turn.content
+            for place, turn in journal.sessions.get(user_id, name).turns_of("user")
+        )
+    ]
+    if not emptied:
+        return wider
+    return replace(
+        wider,
+        sessions=(*(wider.sessions or ()), *emptied),
+        turns={name: at for name, at in turns.items() if name not in emptied},
+    )
+
+
+def _with_what_quotes_it(journal: Journal, user_id: str, doomed: Doomed) -> Doomed:
     """The doomed, with turns in which an assistant tells it again, and updates that quote it."""
     if doomed.sessions is None:
         return doomed

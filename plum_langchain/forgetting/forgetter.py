@@ -22,12 +22,13 @@ from plum_langchain.errors import (
     UnknownSessionError,
     loggable,
 )
-from plum_langchain.forgetting.doomed import Doomed, Told, told_of, with_what_quotes_it
+from plum_langchain.forgetting.doomed import Doomed, Told, told_of, with_what_goes_along
 from plum_langchain.forgetting.probes import Probing
 from plum_langchain.forgetting.receipt import Forgotten
 from plum_langchain.forgetting.traces import find_pieces, find_traces, pieces_of
 from plum_langchain.home import Home
 from plum_langchain.journal import Erased, Job, Journal
+from plum_langchain.journal.forgettings import Disposed
 from plum_langchain.journal.heartbeat import beating
 from plum_langchain.memories import Retrieval
 from plum_langchain.models import Engine
@@ -137,7 +138,7 @@ class Forgetter:
         """What is done under the lease."""
         user_id, sessions = job.user_id, self._journal.sessions
         learned = self._learned(user_id, doomed)
-        doomed = with_what_quotes_it(self._journal, user_id, doomed)
+        doomed = with_what_goes_along(self._journal, user_id, doomed)
         told = told_of(self._journal, user_id, doomed)
         probing = self._probing(user_id, doomed, told, probe)
         probing.ask()
@@ -176,36 +177,49 @@ class Forgetter:
     def resume(self, user_id: str | None = None) -> None:
         """End what was cut off after its transaction: the weights go, the index and the key.
 
+        Index and files are wiped as well of what wasn't to be kept (`wipe_disposed`).
+
         What another process is at, or can't be done now (its index is in use), is left for later.
 
         Args:
             user_id: Of this user alone; of everybody by default.
         """
         for cut in self._journal.forgettings.unfinished(user_id):
-            try:
-                with self._journal.jobs.claim(cut.user_id, "forget") as job:
-                    self._retrieval.forget(cut.user_id)
-                    self._destroy(job, cut.generations)
-                    self._journal.destroy_key(cut.retired_key)
-                    self._journal.scrub()
-                    self._journal.forgettings.end(cut.key)
-            except BusyError as error:
-                logger.info("what was to be forgotten is not all gone yet: %s", error)
-            except (PlumError, OSError) as error:
-                logger.warning("what was to be forgotten can't be ended (%s)", loggable(error))
+            with _left_for_later(), self._journal.jobs.claim(cut.user_id, "forget") as job:
+                self._retrieval.forget(cut.user_id)
+                self._destroy(job, cut.generations)
+                self._journal.destroy_key(cut.retired_key)
+                self._journal.scrub()
+                self._journal.forgettings.end(cut.key)
+        disposed = self._journal.forgettings.disposed(user_id)
+        if disposed:
+            with _left_for_later():
+                self._delete_indexes(disposed)
+                self._journal.scrub()
+                self._journal.forgettings.end_disposed(disposed)
 
     def wipe_disposed(self, users: Sequence[str]) -> None:
         """Wipe from index and files what wasn't to be kept of sessions that were learned.
 
-        Where another process uses them, its next search and the next wiping do.
+        Where another process uses them, its next search does, or else whoever opens the home or
+        learns next (`resume`).
         """
-        for user_id in users:
-            try:
-                self._retrieval.forget(user_id)
-            except BusyError as error:
-                logger.warning("%s", error)
-        if users:
-            self._wipe()
+        disposed = [one for one in self._journal.forgettings.disposed() if one.user_id in users]
+        if not disposed:
+            return
+        indexed = True
+        with _left_for_later(busy=logging.WARNING):
+            self._delete_indexes(disposed)
+            indexed = False
+        with _left_for_later(busy=logging.WARNING):
+            self._journal.scrub()  # also where another process has the indexes
+            if not indexed:
+                self._journal.forgettings.end_disposed(disposed)
+
+    def _delete_indexes(self, disposed: Sequence[Disposed]) -> None:
+        """A search may make them anew meanwhile, but of what is left in the journal."""
+        for user_id in dict.fromkeys(one.user_id for one in disposed):
+            self._retrieval.forget(user_id)
 
     def _learned(self, user_id: str, doomed: Doomed) -> set[str]:
         """The sessions in the weights, some of which may be learned again."""
@@ -275,27 +289,37 @@ class Forgetter:
         except PlumError as error:  # it is erased all the same
             return f"whether text still stands in the journal can't be told: {error}", 0
         found = [("journal.db", piece) for piece in find_pieces(journal, pieces)]
-        for piece, path in find_traces(self._files(user_id), pieces):
-            found.append((str(path.relative_to(self._home.root)), piece))
+        unread: list[str] = []
+        for path in self._places(user_id):
+            name = str(path.relative_to(self._home.root))
+            try:
+                if _is_file(path) and not self._home.is_journal(path):
+                    found += [(name, piece) for piece, _ in find_traces([path], pieces)]
+            except OSError as error:  # it is erased all the same
+                unread.append(f"{name} ({error.strerror or error})")
         is_still_said = self._journal.forgettings.is_still_said
         left = {name for name, piece in found if not is_still_said(piece)}
-        if not left:
-            return None, len(pieces)
-        names = ", ".join(sorted(left))
-        return (
-            f"text that was erased still stands in {names} of the home {self._home.root}; delete "
-            "files that aren't the home's own, or end whatever else uses it and call "
-            "Plum.journal.scrub()"
-        ), len(pieces)
+        traces = []
+        if left:
+            traces.append(
+                f"text that was erased still stands in {', '.join(sorted(left))} of the home "
+                f"{self._home.root}; delete files that aren't the home's own, or end whatever else "
+                "uses it and call Plum.journal.scrub()"
+            )
+        if unread:
+            traces.append(
+                f"whether text still stands in {', '.join(sorted(unread))} of the home "
+                f"{self._home.root} can't be told; look there as somebody who may read it, or "
+                "delete what isn't the home's own"
+            )
+        return ". ".join(traces) or None, len(pieces)
 
-    def _files(self, user_id: str) -> Iterator[Path]:
-        """The home's files, but for the journal, and weights and indexes of other users."""
+    def _places(self, user_id: str) -> Iterator[Path]:
+        """All that is in the home, but for weights and indexes of other users."""
         owner = self._home.owner(user_id)
         for place in (self._home.adapters, self._home.retrieval):
-            yield from (path for path in (place / owner).rglob("*") if _is_file(path))
-        for path in self._home.root.iterdir():
-            if _is_file(path) and not self._home.is_journal(path):
-                yield path
+            yield from (place / owner).rglob("*")
+        yield from self._home.root.iterdir()
 
     def _probing(self, user_id: str, doomed: Doomed, told: Told, probe: bool) -> Probing:
         """What will ask for it; nothing, where no weights know it."""
@@ -344,6 +368,17 @@ class Forgetter:
             probes=probing.probes(),
             no_probes=probing.why_not,
         )
+
+
+@contextmanager
+def _left_for_later(busy: int = logging.INFO) -> Iterator[None]:
+    """What can't be done in the block is logged, and stays noted in the journal."""
+    try:
+        yield
+    except BusyError as error:
+        logger.log(busy, "what was to be forgotten is not all gone yet: %s", error)
+    except (PlumError, OSError) as error:
+        logger.warning("what was to be forgotten can't be ended (%s)", loggable(error))
 
 
 def _is_file(path: Path) -> bool:

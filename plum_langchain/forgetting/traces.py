@@ -49,6 +49,9 @@ def find_traces(files: Iterable[Path], pieces: Iterable[str]) -> Iterator[tuple[
         files: Regular ones, on which nothing in this process holds a lock that other processes
             heed (`Database.content`); one that is gone in the meantime holds nothing.
         pieces: From `pieces_of`.
+
+    Raises:
+        OSError: a file can't be read.
     """
     wanted = list(pieces)
     for path in files:

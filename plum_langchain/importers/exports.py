@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ def read_claude(
     path: str | os.PathLike[str], user: str, *, on_broken: OnBroken | None = None
 ) -> Iterator[Session]:
     """One session for each conversation of a Claude export; like `read_chatgpt`.
+
+    The branch last shown is the one the export names, else the one with the newest message. Of an
+    export that doesn't tell for each message which one it answers all messages are taken, in their
+    order.
 
     Example:
         ```python
@@ -156,7 +160,8 @@ def _claude(record: Mapping[str, Any], user: str) -> Session:
     if not isinstance(messages, list):
         raise BrokenRecordError("it has no list of `chat_messages`")
     turns = []
-    for number, message in enumerate(messages):
+    for number in _claude_branch(messages, record.get("current_leaf_message_uuid")):
+        message = messages[number]
         if not isinstance(message, Mapping) or message.get("sender") not in ("human", "assistant"):
             raise BrokenRecordError(f"message {number} is of neither human nor assistant")
         blocks = message.get("content") or []
@@ -178,6 +183,51 @@ def _claude(record: Mapping[str, Any], user: str) -> Session:
         time_of(_required(record, "created_at"), "created_at"),
         topic=str(record.get("name") or ""),
     )
+
+
+def _claude_branch(messages: list[Any], shown: Any) -> list[int]:
+    """The places of the messages that were last shown, the first one first.
+
+    Args:
+        messages: Of a conversation.
+        shown: The last message of the branch that is shown, where the export names it.
+
+    Raises:
+        BrokenRecordError: messages answer one another in a circle.
+    """
+    everything = list(range(len(messages)))
+    if not all(isinstance(message, Mapping) for message in messages):
+        return everything
+    parents = [_id(message, "parent_message_uuid") for message in messages]
+    places = {uuid: n for n, message in enumerate(messages) if (uuid := _id(message, "uuid"))}
+    # Where any but the first message doesn't tell which one it answers, or one has no name of its
+    # own, the way back from the last would miss some that were shown.
+    if len(places) < len(messages) or not any(parents) or not all(parents[1:]):
+        return everything
+    place = places.get(shown) if isinstance(shown, str) else None
+    if place is None:
+        answered = {places.get(parent) for parent in parents if parent}
+        place = max(
+            (number for number in everything if number not in answered),
+            key=lambda number: (_time(messages[number], "created_at", time_of) or _NEVER, number),
+            default=everything[-1],
+        )
+    branch: list[int] = []
+    seen: set[int] = set()
+    while place is not None:
+        if place in seen:
+            raise BrokenRecordError(
+                f"message {place} answers one that is an answer to it (`parent_message_uuid`)"
+            )
+        seen.add(place)
+        branch.append(place)
+        parent = parents[place]
+        place = places.get(parent) if parent else None  # the first one's names no message
+    return branch[::-1]
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+"""The time of a message that has none, which is older than any other."""
 
 
 def _required(record: Mapping[str, Any], name: str) -> Any:

@@ -105,13 +105,25 @@ def read_sessions(
             plum.add_session(session)
         ```
     """
+    for _, session, record in read_numbered(path, user=user, on_broken=on_broken):
+        yield session, record
+
+
+def read_numbered(
+    path: str | os.PathLike[str], *, user: str | None = None, on_broken: OnBroken | None = None
+) -> Iterator[tuple[int, Session, dict[str, Any]]]:
+    """As `read_sessions`, each with the number of its line before it.
+
+    Raises:
+        MissingFileError, BrokenRecordError: as `read_sessions`.
+    """
     for number, record in read_records(path, on_broken=on_broken):
         try:
             session = _session(record, user)
         except PlumError as error:
             leave_out(BrokenRecordError(f"{path}, line {number}: {error}"), on_broken)
             continue
-        yield session, record
+        yield number, session, record
 
 
 def _session(record: Mapping[str, Any], user: str | None) -> Session:

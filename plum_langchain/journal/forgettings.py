@@ -2,9 +2,12 @@
 
 A row is written in the transaction that erases, and ended when the weights are off the disk as
 well. One without an end was cut off in between; whoever opens the home next ends it.
+
+A row is written as well where a session that was learned isn't kept (`HomeSettings.retention`): one
+with an empty receipt, which goes once the retrieval index and the database's files are wiped.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +19,7 @@ from sqlalchemy import (
     String,
     and_,
     cast,
+    delete,
     func,
     insert,
     or_,
@@ -78,6 +82,14 @@ class Unfinished:
     user_id: str
     generations: tuple[int, ...]
     retired_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Disposed:
+    """Text of a user that is gone from the journal and may stand in the index and in files."""
+
+    key: int
+    user_id: str
 
 
 class Forgettings:
@@ -177,14 +189,29 @@ class Forgettings:
 
     def unfinished(self, user_id: str | None = None) -> list[Unfinished]:
         """Those whose weights or key may still be there, oldest first."""
+        return [
+            Unfinished(row.id, row.user_id, tuple(row.generations), row.retired_key)
+            for row in self._without_end(user_id)
+            if row.receipt != _DISPOSED
+        ]
+
+    def disposed(self, user_id: str | None = None) -> list[Disposed]:
+        """What wasn't kept once it was learned, and isn't wiped yet; oldest first."""
+        rows = self._without_end(user_id)
+        return [Disposed(row.id, row.user_id) for row in rows if row.receipt == _DISPOSED]
+
+    def end_disposed(self, disposed: Collection[Disposed]) -> None:
+        """Say that these are wiped."""
+        keys = [one.key for one in disposed]
+        with self._database.write() as connection:
+            connection.execute(delete(_f).where(_f.c.id.in_(keys)))
+
+    def _without_end(self, user_id: str | None) -> Sequence[Row[Any]]:
         query = select(_f).where(_f.c.ended_at.is_(None)).order_by(_f.c.id)
         if user_id is not None:
             query = query.where(_f.c.user_id == user_id)
         with self._database.read() as connection:
-            return [
-                Unfinished(row.id, row.user_id, tuple(row.generations), row.retired_key)
-                for row in connection.execute(query)
-            ]
+            return connection.execute(query).all()
 
     def note(self, key: int, receipt: Mapping[str, Any]) -> None:
         """Keep this receipt instead of what is known of it."""
@@ -203,7 +230,8 @@ class Forgettings:
         """
         query = select(_f).where(_f.c.user_id == user_id).order_by(_f.c.id)
         with self._database.read() as connection:
-            return [_receipt(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [_receipt(row) for row in rows if row.receipt != _DISPOSED]
 
     def is_still_said(self, text: str) -> bool:
         """Whether any chat or question that is kept, of whichever user, has this text in it.
@@ -226,6 +254,16 @@ class Forgettings:
                 ).first()
                 for key, columns in places
             )
+
+
+_DISPOSED: dict[str, Any] = {}
+"""In place of a receipt: nobody asked for it, and there is nothing to tell."""
+
+
+def note_disposed(connection: Connection, user_id: str) -> None:
+    """Say, in the transaction that disposes of a session's text, that it is still to be wiped."""
+    row = {"user_id": user_id, "generations": [], "receipt": _DISPOSED}
+    connection.execute(insert(_f).values(**row, started_at=datetime.now(UTC)))
 
 
 def _check_positions(

@@ -14,6 +14,7 @@ from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import InvalidInputError, SessionStateError, UnknownSessionError
 from plum_langchain.journal import schema
 from plum_langchain.journal.database import Database
+from plum_langchain.journal.forgettings import note_disposed
 from plum_langchain.journal.generation_rows import (
     Generation,
     find_generation,
@@ -233,8 +234,8 @@ class Generations:
         """Serve a generation that is complete on disk: the pointer flips here and nowhere else.
 
         One transaction records the generation, keeps its questions for replay, marks the session
-        learned, disposes of what is not to be kept of it (`HomeSettings.retention`) and moves the
-        user's head.
+        learned, disposes of what is not to be kept of it (`HomeSettings.retention`), notes that
+        index and files are to be wiped of that (`Forgettings.disposed`), and moves the user's head.
 
         Args:
             job: The lease on the user.
@@ -281,6 +282,8 @@ class Generations:
             replace_questions(connection, session_key, questions)
             set_state(connection, [session_key], SessionState.LEARNED)
             dispose(connection, session_key, self._retention, updates)
+            if self._retention != "transcript":
+                note_disposed(connection, job.user_id)
             move_head(connection, job.user_id, number)
             return kept_generation(connection, job.user_id, number)
 

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, insert, select
 
 from plum_langchain.encryption.keys import Keys
-from plum_langchain.errors import EncryptionError
+from plum_langchain.errors import EncryptionError, MissingKeyError
 from plum_langchain.journal import schema
 
 _e = schema.encryption
@@ -21,7 +21,8 @@ def check_keys(proof: str | None, keys: Keys | None, url: str) -> bool:
     """Whether keys and journal belong together; False where it may become encrypted.
 
     Raises:
-        EncryptionError: it is encrypted and there are no keys, or other ones.
+        EncryptionError: it is encrypted and there are no keys, or other ones, or they can't be
+            read.
     """
     if proof is None:
         return keys is None
@@ -31,13 +32,21 @@ def check_keys(proof: str | None, keys: Keys | None, url: str) -> bool:
             "in: Plum(home, keys=...), plum --keys, or $PLUM_KEYS"
         )
     try:
-        keys.box(keys.home).open_text(proof, "encryption.proof")
+        box = keys.box(keys.home)
+    except MissingKeyError as error:
+        raise _others(keys, url) from error
+    try:
+        box.open_text(proof, "encryption.proof")
     except EncryptionError as error:
-        raise EncryptionError(
-            f"the journal {url} is encrypted, and its keys are not in {keys} ({keys.home!r} is "
-            "missing there or another one); name the directory it was made with"
-        ) from error
+        raise _others(keys, url) from error
     return True
+
+
+def _others(keys: Keys, url: str) -> EncryptionError:
+    return EncryptionError(
+        f"the journal {url} is encrypted, and its keys are not in {keys} ({keys.home!r} is missing "
+        "there or another one); name the directory it was made with"
+    )
 
 
 def encrypt(connection: Connection, keys: Keys, url: str) -> None:

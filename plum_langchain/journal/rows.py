@@ -311,8 +311,15 @@ def rewrite_turn(
         connection.execute(update(_s).where(_s.c.id == row.session).values(updated_at=now))
 
 
-def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: datetime) -> None:
-    """Add turns at the end of a session; those without a time of their own are of `now`."""
+def append_turns(
+    connection: Connection,
+    key: int,
+    turns: Iterable[Turn],
+    now: datetime,
+    *,
+    said: datetime | None = None,
+) -> None:
+    """Add turns at the end of a session; one without a time of its own is of `said`, or now."""
     last = connection.scalar(select(func.max(_t.c.position)).where(_t.c.session == key))
     start = 0 if last is None else last + 1
     texts = texts_of_session(connection, key)
@@ -323,7 +330,7 @@ def append_turns(connection: Connection, key: int, turns: Iterable[Turn], now: d
             "role": turn.role,
             "content": texts.keep(turn.content, "turns.content", key, position),
             "message_id": turn.message_id,
-            "at": turn.at or now,
+            "at": turn.at or said or now,
         }
         for position, turn in enumerate(turns, start)
     ]

@@ -185,7 +185,8 @@ class Sessions:
                 else _grown(session, name, parts, new[0].at or now)
             )
             made = create_session(connection, part)
-            append_turns(connection, made.id, new, now)
+            said = min(part.started.astimezone(UTC), now)
+            append_turns(connection, made.id, new, now, said=said)
             set_state(connection, [made.id], SessionState.FINISHED)
             return "added" if row is None else "grown"
 

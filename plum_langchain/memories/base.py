@@ -53,6 +53,16 @@ def check_memory_name(name: str) -> MemoryName:
     return name
 
 
+_ASKED = 500
+"""Characters: encoders read no more than some two hundred words, and adapters are taught with
+questions."""
+
+
+def asked_in(message: str) -> str:
+    """What is asked about in a message: its end, with what is told or pasted before left out."""
+    return message[-_ASKED:]
+
+
 def with_snippets(system_prompt: str | None, snippets: tuple[Snippet, ...]) -> str | None:
     """The system prompt with retrieved snippets under it; unchanged when there are none."""
     if not snippets:

@@ -116,15 +116,20 @@ class Indexes:
     def delete(self, owner: str) -> int:
         """Delete a user's index from disk, if there is one; returns how many files it was.
 
+        Indexes that this process doesn't use otherwise are let go again.
+
         Raises:
             BusyError: another process owns the indexes.
             PlumError: the disk refuses.
         """
         if not self.exists(owner):
             return 0
-        held = self._hold()
-        with held.using(owner):
-            return held.delete(owner)
+        held = _acquire(self._directory)
+        try:
+            with held.using(owner):
+                return held.delete(owner)
+        finally:
+            _release(held)
 
     def require_ownership(self) -> None:
         """Take hold of the indexes, if there are any.

@@ -18,11 +18,16 @@ class Parametric:
 
     def adapter(self, user_id: str) -> AdapterRef | None:
         """The user's published generation; None before the first."""
-        owner = self._home.owner(user_id)
-        head = self._journal.generations.head(user_id)
+        owner, generations = self._home.owner(user_id), self._journal.generations
+        head = generations.head(user_id)
         if head is None:
             return None
-        return self._store.ref(owner, head.number, head.manifest_sha256, head.seal)
+        number, seal = head.number, head.seal
+        if seal is not None:
+            # Whoever asks may wait for the model for long. Where something else of the user is
+            # forgotten meanwhile, the generation stays, and what it is sealed with is another key.
+            seal = seal.or_else(lambda: generations.seal(user_id, number))
+        return self._store.ref(owner, number, head.manifest_sha256, seal)
 
     def recall(self, user_id: str, query: str) -> Recalled:
         """The user's adapter; the query plays no part."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.errors import InvalidInputError, UnknownGenerationError
 from plum_langchain.memories.answer import ANSWER_TOKENS
-from plum_langchain.memories.base import MemoryName
+from plum_langchain.memories.base import MemoryName, asked_in
 from plum_langchain.memories.recital import RECITALS, brought_back, recites, trust_beside
 from plum_langchain.memories.told import Source, Told
 from plum_langchain.models import Engine
@@ -66,7 +66,7 @@ def recollect(
             f"generation {adapter.generation} was taught bare answers (recite=False) and brings no "
             "facts back; learn with LearningSettings(recite=True), or use memory='retrieval'"
         )
-    asked = query[-_ASKED:]
+    asked = asked_in(query)
     number = max(RECITALS, k + 1)  # one of them may be that it was never talked about
     looked_up = look_up(asked, number) if look_up else ()
     try:
@@ -89,10 +89,6 @@ def recollect(
         if one.fit is not None:  # not the Yes or No of a question whose fact wasn't known
             found.append(Recollection(one.text, one.fit, told.source(one.text), "parametric"))
     return found
-
-
-_ASKED = 500
-"""Characters from the end of a message that are asked about: adapters are taught with questions."""
 
 
 def listed(recollections: Sequence[Recollection], *, sessions: bool = False) -> str:

@@ -16,7 +16,7 @@ from plum_langchain.errors import InvalidInputError
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
 from plum_langchain.journal.database import storable
-from plum_langchain.memories.base import MemoryName, Recalled, Snippet
+from plum_langchain.memories.base import MemoryName, Recalled, Snippet, asked_in
 from plum_langchain.memories.index import Indexes, Opened
 from plum_langchain.memories.memory_index import MemoryIndex, MemoryIndexes
 from plum_langchain.memories.nearest import Nearest
@@ -95,7 +95,7 @@ class Retrieval:
             return ()
         embeddings = self._embeddings.get()
         # A lone surrogate, which tokenizers and clients refuse, as the journal keeps it.
-        vector = embeddings.embed_query(storable(query))
+        vector = embeddings.embed_query(storable(asked_in(query)))
         with self._indexes.open(owner, embeddings, len(vector)) as opened:
             changed = opened.version != version
             if changed and not self._update(opened, user_id, key):

@@ -1,6 +1,7 @@
 """Words as the question makers compare them: in any script, whatever the case or punctuation."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 
 
@@ -23,9 +24,13 @@ NUMBER_WORDS: dict[str, str] = {
 
 # Scripts written without spaces are compared character by character: Thai, kana, Han, Hangul.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+# What stands on a letter, as vowels do in Devanagari or Hebrew; no letters to `re`.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x1100)) if unicodedata.category(c)[0] == "M")
 _TOKEN = re.compile(
-    rf"\d+(?:[.,:]\d+)*|[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W\d_])+(?:['’][^\W\d_]+)*"
+    rf"\d+(?:[.,:]\d+)*|[{_UNSPACED}]"
+    rf"|(?:(?![{_UNSPACED}])[^\W\d_][{_MARKS}]*)+(?:['’][^\W\d_]+)*"
 )
+_UNSPACED_RUN = re.compile(rf"[{_UNSPACED}]+")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 # Words too small to tell one sentence from another.
@@ -53,7 +58,12 @@ def words_of(text: str) -> list[str]:
 
     "Rui's 1,150 euros" gives rui, 1150, euros; "eight" gives 8; "3:40" stays one word.
     """
-    return [_canonical(token) for token in _TOKEN.findall(text.casefold())]
+    return [_canonical(token) for token in _TOKEN.findall(_composed(text))]
+
+
+def _composed(text: str) -> str:
+    """In small letters, each with its accents in one character where there is one."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def _canonical(token: str) -> str:
@@ -85,6 +95,22 @@ def alike(one: str, other: str) -> bool:
         return False
     stem_one, stem_other = stem(one), stem(other)
     return len(stem_one) >= 3 and stem_one == stem_other
+
+
+def has_words_of(text: str, value: str) -> bool:
+    """Whether all words of a value occur in a text that carry meaning (all, if none does).
+
+    In any form ("Mondays" for "Monday"), but every number exactly ("8" for "eight"), and what is
+    written without spaces in one piece.
+    """
+    said = words_of(text)
+    wanted = content_words(value) or words_of(value)
+    whole = _composed(text)
+    return (
+        bool(wanted)
+        and all(run in whole for run in _UNSPACED_RUN.findall(_composed(value)))
+        and all(any(alike(word, other) for other in said) for word in wanted)
+    )
 
 
 def in_common(words: Iterable[str], others: Collection[str]) -> int:

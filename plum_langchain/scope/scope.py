@@ -165,7 +165,7 @@ def end_of(messages: Sequence[Message]) -> list[Message]:
         chat.pop()
     if not chat:
         return []
-    said = _last_said(chat[-1]["content"])
+    said = last_said(chat[-1]["content"])
     before = chat[-3:-1] if len(said.split()) < _ALONE else []
     if [message["role"] for message in before] != ["user", "assistant"]:
         before = []
@@ -184,6 +184,7 @@ def _end(text: str) -> str:
     return kept[-_CHARACTERS:]
 
 
-def _last_said(content: str) -> str:
+def last_said(content: str) -> str:
+    """A message; of a classic chain's prompt the last one in it."""
     written, chained = _CUE.subn("", content)
     return _SAID.split(written)[-1] if chained else content

@@ -68,7 +68,10 @@ class Setup:
     ) -> None:
         self.exams = [arrange.without_updates(exam) for exam in exams]
         self.model = model
-        self.maker = Once(maker, asdict(question_settings))
+        made_with: object = asdict(question_settings)
+        if maker.name == "written":  # with the base model: another writes others
+            made_with = [made_with, model.fingerprint]
+        self.maker = Once(maker, made_with)
         self.question_settings = question_settings
         self.open_plum = open_plum
         self.homes = homes

@@ -46,6 +46,21 @@ def test_without_a_home_nothing_of_the_user_is_touched(
     assert not (tmp_path / "mine").exists()
 
 
+def test_no_keys_are_left_behind_by_a_home_that_goes(
+    tmp_path: Path, tiny_model: Path, chats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plum_langchain.cli import app
+
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("PLUM_KEYS", str(keys))
+    line = ["--model", str(tiny_model), "compare", str(chats), "--arms", "floor", "--sessions", "1"]
+    assert CliRunner().invoke(app, line).exit_code == 0
+    assert not keys.exists()
+    # A home that stays is encrypted with them.
+    kept = CliRunner().invoke(app, ["--home", str(tmp_path / "home"), *line])
+    assert kept.exit_code == 0 and any(keys.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -66,6 +81,19 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_broken_exam_question_says_so_before_anything_is_learned(
+    run: Run, tmp_path: Path, home: Path
+) -> None:
+    record = json.loads((CHATS / "ana.jsonl").read_text("utf-8").splitlines()[0])
+    record["qa_test"][2]["answer"] = 8
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(record), "utf-8")
+    result = run("compare", str(path), *QUICK)
+    assert (result.exit_code, result.stdout) == (65, "")
+    assert f"{path}, line 1: the `answer` of `qa_test[2]`" in result.stderr
+    assert not home.exists()
 
 
 def test_chats_without_recorded_questions_say_so_before_anything_is_learned(

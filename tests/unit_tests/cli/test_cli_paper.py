@@ -2,13 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from plum_langchain.evaluation.paper import Results
+from plum_langchain.questions.maker import Wish
+from plum_langchain.writer import Writer
 from tests.tiny import CHATS, records
 from tests.unit_tests.cli.conftest import Run
 
@@ -85,6 +88,36 @@ def test_results_are_kept_and_shown_beside_the_papers(paper: Paper, tmp_path: Pa
     assert done == ["zero-shot", "epochs-1"] and "0 of 2 experiments" in listed.stdout
     packed = paper(*chosen, "--out", "out.jsonl", "--list", "--packed")
     assert "2 of 2 experiments" in packed.stdout  # what was trained otherwise is another result
+
+
+def test_no_keys_are_left_behind_by_homes_that_go(
+    paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUM_KEYS", str(tmp_path / "keys"))
+    result = paper(*TWO, "--sessions", "1", "--only", "zero-shot", "--out", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "keys").exists()
+
+
+def test_the_base_model_may_write_the_questions(
+    paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Any, wishes: Sequence[Wish], **_: object) -> list[list[str]]:
+        assert self._engine.base  # it is there to write with
+        return [[f"{wish.wanted}, quoth: {wish.statement}?"] for wish in wishes]
+
+    monkeypatch.setattr(Writer, "write", write)
+    chosen = (*TWO, "--sessions", "1", "--questions", "written", "--only", "epochs-1")
+    first = paper(*chosen, "--max-questions", "24", "--out", "out.jsonl")
+    assert first.exit_code == 0, first.output
+    assert "questions for learning: written" in first.stdout
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    *made, result = records
+    assert [r["maker"] for r in records] == ["written"] * 3
+    assert all(any("quoth" in q["question"] for q in one["made"]) for one in made)
+    assert [s["state"] for s in result["sessions"]] == ["learned", "learned"]
+    listed = paper(*chosen, "--max-questions", "24", "--out", "out.jsonl", "--list")
+    assert "0 of 1 experiments" in listed.stdout, listed.output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files can't be locked")

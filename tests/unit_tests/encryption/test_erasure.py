@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import EncryptionError, MissingKeyError
 from plum_langchain.journal.rows import turns_of
 from plum_langchain.session import Turn
@@ -255,6 +256,64 @@ def test_a_reader_reads_on_while_the_key_is_destroyed(
         assert [turn.content for turn in turns_of(connection, 2)] == [ZEBRA, "Nice."]
         assert [turn.content for turn in turns_of(connection, 1)] == before
     assert ZEBRA not in said(other)
+
+
+def invoked(plum: Any) -> Any:
+    """The generation that replied."""
+    return plum.chat_model("ana").invoke("Hello").response_metadata["generation"]
+
+
+def streamed(plum: Any) -> Any:
+    told = [chunk.response_metadata for chunk in plum.chat_model("ana").stream("Hello")]
+    return next(one["generation"] for one in told if "generation" in one)
+
+
+def asked(plum: Any) -> Any:
+    return plum.ask("ana", "Is my bakery closed?").generation
+
+
+@pytest.mark.parametrize(
+    ("ask", "step"),
+    [
+        (invoked, "manifest"),
+        (invoked, "chat"),
+        (streamed, "manifest"),
+        (streamed, "stream_chat"),
+        (asked, "manifest"),
+        (asked, "likely"),
+    ],
+)
+def test_a_reply_that_waits_while_another_session_is_forgotten_is_given(
+    taught: Any, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Any], int], step: str
+) -> None:
+    """Its generation stays, and is sealed with another key by the time the model is free."""
+    taught.add_session(session("ana", "s4", "My boat is blue."))
+    real, receipts = getattr(taught.engine, step), []
+
+    def waiting(*arguments: Any, **more: Any) -> Any:
+        if not receipts:
+            receipts.append(taught.forget("ana", "s4", probe=False))
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(taught.engine, step, waiting)
+    assert ask(taught) == 3
+    assert receipts[0].key_destroyed and not receipts[0].generations_destroyed
+
+
+@pytest.mark.parametrize("ask", [invoked, streamed, asked])
+def test_a_generation_whose_key_goes_while_it_is_opened_is_chosen_anew(
+    taught: Any, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Any], int]
+) -> None:
+    real, receipts = Seal.open, []
+
+    def opening(seal: Seal, sealed: bytes) -> bytes:  # what is sealed was read by now
+        if not receipts:
+            receipts.append(taught.forget("ana", "s3", probe=False))
+        return real(seal, sealed)
+
+    monkeypatch.setattr(Seal, "open", opening)
+    assert ask(taught) == 2
+    assert receipts[0].key_destroyed and receipts[0].generations_destroyed == (3,)
 
 
 def test_chats_go_on_while_keys_change(taught: Any, open_sealed: Open) -> None:

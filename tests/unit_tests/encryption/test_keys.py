@@ -14,7 +14,9 @@ from langchain_core.messages import HumanMessage
 from sqlalchemy import event
 from typer.testing import CliRunner
 
+from plum_langchain import HomeSettings
 from plum_langchain.cli.app import app
+from plum_langchain.consolidation.progress import Progress
 from plum_langchain.encryption import Box, KeyDirectory, KeyStore
 from plum_langchain.errors import EncryptionError, InvalidInputError
 from plum_langchain.home import Home
@@ -52,6 +54,20 @@ def test_an_encrypted_home_needs_its_keys(open_sealed: Open, open_plum: Open, ke
     open_sealed().add_session(session("ana", "s1"))
 
 
+def test_no_keys_may_be_asked_for_whatever_the_environment_says(
+    open_plum: Open, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUM_KEYS", str(keys))
+    plain = open_plum("plain", keys=False)
+    plain.add_session(session("ana", "s1"))
+    assert not plain.journal.encrypted and not keys.exists()
+    open_plum("sealed").close()
+    with pytest.raises(EncryptionError, match="no keys were given"):
+        open_plum("sealed", keys=False)
+    with pytest.raises(InvalidInputError, match="or False for none, not bool"):
+        open_plum("other", keys=True)
+
+
 def test_a_plain_home_with_chats_stays_plain_and_says_so(open_plum: Open, keys: Path) -> None:
     plum = open_plum()
     plum.add_session(session("ana", "s1"))
@@ -84,6 +100,58 @@ def test_keys_in_the_home_are_refused(open_plum: Open, tmp_path: Path) -> None:
     for wrong, why in ((7, "get, create and destroy"), ("", "keys is empty")):
         with pytest.raises(InvalidInputError, match=why):
             open_plum(keys=wrong)
+
+
+@pytest.mark.parametrize("whose", ["home", "ana"])
+def test_a_key_that_cannot_be_read_is_a_sentence(open_sealed: Open, keys: Path, whose: str) -> None:
+    plum = open_sealed()
+    plum.add_session(session("ana", "s1"))
+    plum.close()
+    (key,) = keys.glob("home-*" if whose == "home" else f"{plum.home.owner(whose)}-*")
+    kept = key.read_bytes()
+    key.unlink()
+    key.mkdir()  # root may read any file
+    told = rf"the key '{key.name}' can't be read from .*keys \(IsADirectoryError: .*try again"
+    with pytest.raises(EncryptionError, match=told):
+        open_sealed().journal.sessions.get("ana", "s1")
+    key.rmdir()
+    key.write_bytes(kept)
+    assert open_sealed().journal.sessions.get("ana", "s1").turns
+
+
+def test_a_key_service_that_is_down_while_questions_are_read_is_no_try(open_plum: Open) -> None:
+    class Service(dict[str, bytes]):
+        """Manages keys, and can't be reached at times."""
+
+        down = False
+
+        def get(self, name: str) -> bytes | None:  # type: ignore[override]
+            if self.down:
+                raise ConnectionError("no route to the key service")
+            return super().get(name)
+
+        def create(self, name: str) -> bytes:
+            return self.setdefault(name, bytes(len(self) + n for n in range(32)))
+
+        def destroy(self, name: str) -> None:
+            self.pop(name, None)
+
+    service = Service()
+    plum = open_plum(keys=service, settings=HomeSettings(max_tries=1))
+    plum.add_session(session("ana", "s1"))
+    plum.consolidate("ana")
+    plum.add_session(session("ana", "s2"))
+
+    def go_down(told: Progress) -> None:
+        service.down = told.phase == "questions"
+        plum.journal._keys._open.cache_clear()  # as where there are more than it keeps
+
+    with pytest.raises(EncryptionError, match=r"can't be read .*\(ConnectionError: no route"):
+        plum.consolidate("ana", progress=go_down)
+    service.down = False
+    again = plum.journal.sessions.get("ana", "s2")
+    assert (again.state, again.reason) == ("finished", None)
+    assert [one.state for one in plum.consolidate("ana")] == ["learned"]
 
 
 def test_the_environment_names_keys(

@@ -277,6 +277,39 @@ def test_what_cannot_be_compared_is_refused(open_plum: Callable[..., Any], tmp_p
         read_exams([path])
 
 
+@pytest.mark.parametrize("field", ["question", "answer"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (8, "is 8, expected text"),
+        (None, "is None, expected text"),
+        (["Yes"], r"is \['Yes'\], expected text"),
+        ("", "is '', expected text"),
+        (" ", "is ' ', expected text"),
+        ("half \ud83d", r"holds '\\ud83d', half of a character"),
+    ],
+)
+def test_what_cannot_be_asked_or_graded_is_told_by_its_line(
+    tmp_path: Path, field: str, value: object, told: str
+) -> None:
+    first, second = records("ana")[:2]
+    asked = {"question": "Closed on Mondays?", "answer": "Yes", "kind": "yes", field: value}
+    second["qa_test"] = [second["qa_test"][0], asked]
+    path = tmp_path / "chats.jsonl"
+    path.write_text(f"{json.dumps(first)}\n\n{json.dumps(second)}\n", "utf-8")
+    where = rf"chats.jsonl, line 3: the `{field}` of `qa_test\[1\]` of session 'ana-s02' "
+    with pytest.raises(BrokenRecordError, match=where + told):
+        read_exams([path])
+
+
+@pytest.mark.parametrize("value", [5, "Closed on Mondays?", {"question": "Closed on Mondays?"}])
+def test_an_exam_that_is_no_list_is_told_by_its_line(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps({**records("ana")[0], "qa_test": value}), "utf-8")
+    with pytest.raises(BrokenRecordError, match=r"line 1: `qa_test` .* expected a list of objects"):
+        read_exams([path])
+
+
 def test_the_exam_never_reaches_the_journal(open_plum: Callable[..., Any]) -> None:
     plum = open_plum()
     exams = read_exams([CHATS / "ana.jsonl"], max_sessions=1)

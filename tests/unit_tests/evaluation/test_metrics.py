@@ -38,6 +38,12 @@ def graded(kind: Kind, correct: bool, number: int = 0) -> Graded:
         ("Päivi", "", False),
         ("Päivi", "päivi teaches you", True),
         ("不吃牛肉", "我不吃牛肉", True),
+        ("北京", "我在南京和北海道", False),
+        ("서울", "저는 서울에 살아요", True),
+        ("서울", "울산에 서 있다", False),
+        ("दिल्ली", "मैं दिल्ली में रहता हूँ", True),
+        ("दिल्ली", "दालें लाल", False),
+        ("cafe\u0301", "Le caf\u00e9 est l\u00e0", True),
         ("Anything", "We never talked about that.", False),
     ],
 )

@@ -16,6 +16,7 @@ from plum_langchain.evaluation.paper import EXPERIMENTS, Results, Setup, choose,
 from plum_langchain.evaluation.paper.questions import Once
 from plum_langchain.evaluation.paper.report import curves, to_markdown
 from plum_langchain.evaluation.picture import draw_forgetting
+from plum_langchain.models import resolve_model
 from plum_langchain.questions import RecordedQuestions
 from plum_langchain.session import Session, Turn
 from plum_langchain.settings import GateSettings
@@ -326,6 +327,27 @@ def test_the_next_process_learns_from_the_same_questions(tmp_path: Path) -> None
     made_otherwise.keep_in(Results(tmp_path / "out.jsonl"))
     made_otherwise.make(ana)
     assert costly.asked == ["ana-s01", "ana-s01"]
+
+
+@pytest.mark.parametrize(("name", "asked"), [("an LLM", 1), ("written", 2)])
+def test_what_one_base_model_writes_is_not_what_another_does(
+    homes: Homes, tmp_path: Path, name: str, asked: int
+) -> None:
+    (ana,) = people(1)[0].sessions
+    model, costly = resolve_model(homes.model), Costly()
+    costly.name = name
+    for one in (model, replace(model, fingerprint="another's"), model):
+        setup = Setup(
+            people(1),
+            model=one,
+            maker=costly,
+            question_settings=ASKED,
+            open_plum=homes,
+            homes=tmp_path / "homes",
+        )
+        setup.maker.keep_in(Results(tmp_path / "out.jsonl"))
+        setup.maker.make(ana)
+    assert len(costly.asked) == asked
 
 
 def test_all_experiments_find_the_questions_of_one(

@@ -220,6 +220,13 @@ def test_the_runs_context_names_the_user_and_so_does_a_calls_own_config(reciting
     assert in_a_graph(look_up, context={"user_id": "ana"}) == [TOLD]
     assert in_a_graph(look_up, config=ana) == [TOLD]
     assert TOLD not in in_a_graph(look_up_for_bob, config=ana)
+    assert TOLD not in in_a_graph(look_up_for_bob, context={"user_id": "ana"})
+
+    def look_up_with_the_runs_own(state: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        return {"found": [d.page_content for d in retriever.invoke(state["asked"], config)]}
+
+    both = {"config": {"configurable": {"user_id": "bob"}}, "context": {"user_id": "ana"}}
+    assert in_a_graph(look_up_with_the_runs_own, **both) == [TOLD]
     assert [d.page_content for d in retriever.invoke(ASKED, ana)] == [TOLD]
     assert [d.page_content for d in retriever.with_config(ana).invoke(ASKED)] == [TOLD]
 

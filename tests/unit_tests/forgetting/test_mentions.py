@@ -10,6 +10,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from plum_langchain.errors import InvalidInputError, UnknownSessionError, UnknownUserError
 from plum_langchain.forgetting import Mention
+from plum_langchain.forgetting.mentions import find_mentions
+from plum_langchain.memories.embeddings import LocalEmbeddings
 from plum_langchain.session import Question, Session, Turn
 from tests.tiny import session
 from tests.unit_tests.forgetting.helpers import Facts, tell, weights
@@ -72,16 +74,46 @@ def test_a_turn_goes_and_the_rest_of_its_session_is_learned_again(
     assert weights(told) == weights(never)
 
 
+class AllAlike(LocalEmbeddings):
+    """What the default encoder is to a script that it knows letter by letter."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0, 0.1 * (len(text) % 3)] for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("about", "texts", "which"),
+    [
+        ("歯医者", ["火曜日に歯医者に行く。", "医者の友だちがいます。"], [0]),
+        ("моя собака", ["Мою собаку зовут Рекс.", "Я играю на пианино."], []),
+        ("собака", ["Мою собаку зовут Рекс.", "Я играю на пианино."], [0]),
+        ("北京", ["我去过南京和北海道。", "我住在北京。"], [1]),
+    ],
+)
+def test_where_the_encoder_cannot_tell_words_do(
+    open_taught: Open, about: str, texts: list[str], which: list[int]
+) -> None:
+    plum = open_taught()
+    for number, text in enumerate(texts):
+        plum.add_session(session("ana", str(number), text, "OK."))
+    found = find_mentions(plum.journal, AllAlike(), "ana", about)
+    assert [one.session_id for one in found] == [str(number) for number in which]
+
+
+@pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("days", [-30, 30])
-def test_whether_it_was_told_again_goes_by_when_chats_took_place(told: Any, days: int) -> None:
+def test_whether_it_was_told_again_goes_by_when_chats_took_place(
+    told: Any, days: int, dated: bool
+) -> None:
     """And not by when they were imported, where that is known."""
     said, at = "My heron eats 12 thistles in Aveiro.", datetime(2024, 3, 1, tzinfo=UTC)
     then = at + timedelta(days=days)
     turns = (
-        Turn("user", "What eats so much?", at=then),
-        Turn("assistant", "Your heron: " + said[3:], at=then),
+        Turn("user", "What eats so much?", at=then if dated else None),
+        Turn("assistant", "Your heron: " + said[3:], at=then if dated else None),
     )
-    told.add_session(Session("ana", "other", turns, started=datetime(2024, 1, 1, tzinfo=UTC)))
+    began = datetime(2024, 1, 1, tzinfo=UTC) if dated else then
+    told.add_session(Session("ana", "other", turns, started=began))
     told.add_session(Session("ana", "heron", (Turn("user", said),), started=at))
     found = told.mentions("ana", session="heron")
     assert [one.session_id for one in found if one.again] == (["other"] if days > 0 else [])
@@ -117,13 +149,22 @@ def test_what_an_assistant_told_again_is_shown_with_it(told: Any) -> None:
     found = told.mentions("ana", "heron")
     assert shown(found) == [("one", 2, "user", False), ("three", 0, "user", False), echo]
     receipt = told.forget("ana", about=[m for m in found if m.session_id == "three"])
-    assert receipt.turns == {"three": (0,), "four": (1,)}  # goes with it, confirmed or not
+    assert receipt.sessions == ("three",)  # no user speaks in the rest of it
+    assert receipt.turns == {"four": (1,)}  # goes with it, confirmed or not
+    assert receipt.rows["turns"] == 3
     assert told.mentions("ana", "thistles") == []
     for wrong in ({}, {"about": "heron", "session": "three"}):
         with pytest.raises(InvalidInputError, match="one of them"):
             told.mentions("ana", **wrong)
     with pytest.raises(UnknownSessionError):  # the rest of it was only "I see."
         told.mentions("ana", session="three")
+
+
+@pytest.mark.parametrize("facts", [5, [5], [{"statement": "Your heron is Ida.", "turn": [0]}]])
+def test_what_came_with_a_chat_in_no_form_is_in_nobodys_way(told: Any, facts: Any) -> None:
+    turns = (Turn("user", "My heron is called Ida."),)
+    told.add_session(Session("ana", "odd", turns, material={"facts": facts}))
+    assert [one.session_id for one in told.mentions("ana", "heron")] == ["one", "odd"]
 
 
 def test_only_what_is_confirmed_goes(told: Any) -> None:

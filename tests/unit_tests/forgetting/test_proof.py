@@ -1,6 +1,8 @@
 """What a receipt proves: weights that never saw it, and files without it."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -123,6 +125,27 @@ def test_a_search_that_cannot_be_made_is_told(taught: Any, monkeypatch: pytest.M
     assert receipt.traces == "whether text still stands in the journal can't be told: it is too big"
     assert receipt.searched == 0 and not files_with(taught.home.root, "Quibblewort")
     assert taught.receipts("ana")[-1]["ended"]
+
+
+def test_a_file_that_cannot_be_read_is_told_and_forgetting_ends(
+    taught: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("locked.txt", "notes.txt"):
+        (taught.home.root / name).write_text("She said: My zebra is called Quibblewort.\n")
+    opened = Path.open
+
+    def refuse(path: Path, *how: Any, **more: Any) -> Any:  # root may read whatever there is
+        if path.name == "locked.txt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    receipt = taught.forget("ana", "zebra", probe=False)
+    assert receipt.traces is not None and receipt.searched >= 4
+    assert "whether text still stands in locked.txt (Permission denied) of" in receipt.traces
+    assert "text that was erased still stands in notes.txt of" in receipt.traces
+    (kept,) = taught.receipts("ana")
+    assert kept["ended"] and kept["traces"] == receipt.traces
 
 
 def test_what_is_said_after_a_search_is_not_lost_to_whoever_looks_in(taught: Any) -> None:

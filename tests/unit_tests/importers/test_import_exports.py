@@ -215,6 +215,111 @@ def test_text_blocks_come_before_the_plain_text(tmp_path: Path) -> None:
     assert turns(found) == [("user", "Hi"), ("assistant", "Hello\n\nthere")]
 
 
+ROOT = "00000000-0000-4000-8000-000000000000"
+
+
+def claude_tree(*said: tuple[str, str | None, str], **changes: Any) -> dict[str, Any]:
+    """A conversation of (name, whom it answers, text), a minute apart; "q..." are the user's."""
+    record = claude(*(("human" if n[0] == "q" else "assistant", text) for n, _, text in said))
+    for minute, (name, parent, _) in enumerate(said):
+        one = record["chat_messages"][minute]
+        one |= {"uuid": name, "created_at": f"2024-01-18T20:{minute:02}:00Z"}
+        if parent is not None:
+            one["parent_message_uuid"] = parent
+    return {**record, **changes}
+
+
+EDITED = (
+    ("q1", ROOT, "Hi"),
+    ("a1", "q1", "First try"),
+    ("a2", "q1", "Second try"),
+    ("q2", "a1", "Rye?"),
+    ("a3", "q2", "Rye."),
+    ("q3", "a1", "Wheat?"),
+    ("a4", "q3", "Wheat."),
+)
+"""Answered anew, taken back to the first answer, and then a question edited."""
+
+
+def texts_of(record: dict[str, Any], tmp_path: Path) -> list[str]:
+    (found,) = read_claude(saved(tmp_path / "c.json", record), "ana")
+    return [turn.content for turn in found.turns]
+
+
+@pytest.mark.parametrize(
+    ("shown", "texts"),
+    [
+        ({}, ["Hi", "First try", "Wheat?", "Wheat."]),
+        ({"current_leaf_message_uuid": "a3"}, ["Hi", "First try", "Rye?", "Rye."]),
+        ({"current_leaf_message_uuid": "a2"}, ["Hi", "Second try"]),
+        ({"current_leaf_message_uuid": "gone"}, ["Hi", "First try", "Wheat?", "Wheat."]),
+        ({"current_leaf_message_uuid": ["a2"]}, ["Hi", "First try", "Wheat?", "Wheat."]),
+    ],
+)
+def test_of_claudes_too_the_branch_that_was_last_shown_is_taken(
+    tmp_path: Path, shown: dict[str, Any], texts: list[str]
+) -> None:
+    assert texts_of(claude_tree(*EDITED, **shown), tmp_path) == texts
+
+
+def test_the_newest_message_ends_the_branch_wherever_it_stands(tmp_path: Path) -> None:
+    record = claude_tree(*EDITED)
+    messages = record["chat_messages"]
+    newest = ["Hi", "First try", "Wheat?", "Wheat."]
+    assert texts_of({**record, "chat_messages": messages[::-1]}, tmp_path) == newest
+    for message in messages:  # at one time, or at none: the last in the list
+        message["created_at"] = "2024-01-18T20:00:00Z"
+    assert texts_of(record, tmp_path) == newest
+    messages[2]["created_at"] = "2024-01-18T20:00:01Z"
+    assert texts_of(record, tmp_path) == ["Hi", "Second try"]
+    for message in messages:
+        del message["created_at"]
+    assert texts_of(record, tmp_path) == newest
+
+
+def test_the_first_question_may_be_edited_and_may_answer_none(tmp_path: Path) -> None:
+    again = (("q9", ROOT, "Hello"), ("a9", "q9", "Hello yourself"))
+    assert texts_of(claude_tree(*EDITED, *again), tmp_path) == ["Hello", "Hello yourself"]
+    record = claude_tree(("q1", None, "Hi"), *EDITED[1:3])
+    assert texts_of(record, tmp_path) == ["Hi", "Second try"]
+    record["chat_messages"][0]["parent_message_uuid"] = None
+    assert texts_of(record, tmp_path) == ["Hi", "Second try"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"q2": {"parent_message_uuid": None}},
+        {"a4": {"parent_message_uuid": 5}},
+        {"a2": {"uuid": "a1"}},
+        {"a2": {"uuid": None}},
+        {name: {"parent_message_uuid": None} for name, _, _ in EDITED},
+    ],
+)
+def test_without_a_whole_tree_no_message_is_lost(
+    tmp_path: Path, changes: dict[str, dict[str, Any]]
+) -> None:
+    record = claude_tree(*EDITED)
+    for message in record["chat_messages"]:
+        message.update(changes.get(message["uuid"], {}))
+    assert texts_of(record, tmp_path) == [text for _, _, text in EDITED]
+
+
+@pytest.mark.parametrize("shown", [None, "a2", "a4"])
+def test_messages_that_answer_one_another_in_a_circle_are_broken(
+    tmp_path: Path, shown: str | None
+) -> None:
+    record = claude_tree(("q1", "a2", "Hi"), *EDITED[1:], current_leaf_message_uuid=shown)
+    if shown is None:  # none is the last
+        record["chat_messages"] = record["chat_messages"][:3]
+        record["chat_messages"][1]["parent_message_uuid"] = "a1"
+    path = saved(tmp_path / "c.json", record, claude(("human", "Hi"), name="c2"))
+    with pytest.raises(BrokenRecordError, match=r"conversation 1: message \d answers one that is"):
+        list(read_claude(path, "ana"))
+    (found,) = read_claude(path, "ana", on_broken=lambda _: None)
+    assert found.session_id == "claude-c2"
+
+
 def test_a_message_of_nobody_is_broken(tmp_path: Path) -> None:
     with pytest.raises(BrokenRecordError, match="message 1 is of neither human nor assistant"):
         list(read_claude(saved(tmp_path / "c.json", claude(("human", "a"), ("robot", "b"))), "ana"))

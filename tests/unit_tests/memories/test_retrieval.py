@@ -56,6 +56,26 @@ def test_nothing_of_another_user_is_found(chats: Any) -> None:
     assert find(chats, "bakery", "carl") == []
 
 
+def test_of_a_long_message_or_a_chains_prompt_the_last_is_searched_for(
+    open_plum: Callable[..., Any],
+) -> None:
+    asked: list[str] = []
+
+    class Listening(WordEmbeddings):
+        def embed_query(self, text: str) -> list[float]:
+            if "User:" not in text:  # it embeds exchanges in this way as well
+                asked.append(text)
+            return super().embed_query(text)
+
+    plum = open_plum(embeddings=Listening())
+    plum.add_session(session("ana", "s1", "I keep seven grey geese.", "Seven geese!"))
+    find(plum, "word " * 5000 + "my grey geese")
+    assert asked[-1].endswith("word my grey geese") and len(asked[-1]) <= 500
+    prompt = "The following is a chat.\n\nHuman: Hello\nAI: Hi\nHuman: my grey geese\nAI:"
+    plum.llm("ana", memory="retrieval", max_tokens=1).invoke(prompt)
+    assert asked[-1] == "my grey geese"
+
+
 def test_no_more_than_k_and_no_more_than_there_are(chats: Any) -> None:
     assert [len(find(chats, "bakery", k=k)) for k in (1, 2, 10)] == [1, 2, 2]
 
