@@ -24,6 +24,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool
+from langchain_core.tools.base import create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
@@ -36,6 +37,7 @@ from plum_langchain.chat_messages import (
 )
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.models import Reply
+from plum_langchain.models.grammar import inlined
 from plum_langchain.serving import Serving
 
 
@@ -164,7 +166,7 @@ class ChatPlum(Serving, BaseChatModel):
         Raises (on a call):
             InvalidInputError: the choice is none of the tools.
         """
-        bound = [convert_to_openai_tool(tool) for tool in tools]
+        bound = [_as_tool(tool) for tool in tools]
         return self.bind(tools=bound, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
@@ -198,7 +200,7 @@ class ChatPlum(Serving, BaseChatModel):
                 "'json_mode'"
             )
         is_pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
-        shape = convert_to_json_schema(schema)
+        shape = convert_to_json_schema(_as_tool(schema))
         model = self.bind(
             response_format=shape,
             ls_structured_output_format={"kwargs": {"method": method}, "schema": shape},
@@ -337,6 +339,42 @@ class ChatPlum(Serving, BaseChatModel):
                 )
             else:
                 yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+
+
+def _as_tool(given: Any) -> dict[str, Any]:
+    """A tool or a schema as OpenAI has tools, by LangChain.
+
+    What holds itself, in place of which LangChain has a schema of anything, is in `$defs`.
+    """
+    if isinstance(given, dict):
+        return convert_to_openai_tool(inlined(given) if "$ref" in given else given)
+    tool = convert_to_openai_tool(given)
+    own = inlined(_own_schema(given))
+    if "$defs" in own:
+        parameters = {key: own[key] for key in own if key not in ("title", "description")}
+        tool["function"]["parameters"] = parameters
+    return tool
+
+
+def _own_schema(given: Any) -> dict[str, Any]:
+    """The JSON schema of what a tool or a class takes, by pydantic; empty if that has none."""
+    if isinstance(given, BaseTool):
+        given = given.tool_call_schema
+    elif callable(given) and not isinstance(given, type):
+        given = create_schema_from_function(
+            given.__name__,
+            given,
+            filter_args=(),
+            parse_docstring=True,
+            error_on_invalid_docstring=False,
+            include_injected=False,
+        )
+    if isinstance(given, type) and is_basemodel_subclass(given):
+        model: Any = given
+        return dict(
+            model.model_json_schema() if hasattr(model, "model_json_schema") else model.schema()
+        )
+    return given if isinstance(given, dict) else {}
 
 
 def _at_once(inputs: Sequence[Any], config: Any) -> int:

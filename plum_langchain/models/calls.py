@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.utils.json_schema import dereference_refs
-
 from plum_langchain.errors import ChatTemplateError, InvalidInputError
 from plum_langchain.learning.template import ChatTemplate, Message, with_system
-from plum_langchain.models.grammar import json_of
+from plum_langchain.models.grammar import inlined, json_of
 
 Tool = Mapping[str, Any]
 """As OpenAI has it: {"type": "function", "function": {"name", "description", "parameters"}}."""
@@ -150,10 +148,13 @@ class CallSyntax:
 
         Args:
             text: The reply, its special tokens left out.
-            box: A call of a tool that isn't in it is broken.
+            box: A call of a tool that isn't in it is broken. Of one that must be called, all that
+                is said is a call, if only the beginning of one.
         """
         begins = self._mark(self.sign)
         first = begins.match(text) if len(self.sign) == 1 else begins.search(text)
+        if first is None and box.choice != "auto":
+            return Calls("", broken=(BrokenCall(None, text, "it ends before a call begins"),))
         if first is None:
             return Calls(text)
         calls: list[Call] = []
@@ -178,7 +179,7 @@ class CallSyntax:
                 place = len(text) - len(next_one)
                 break
             place = next_one
-        if not calls and len(self.sign) == 1:
+        if not calls and len(self.sign) == 1 and box.choice == "auto":
             return Calls(text)  # JSON that somebody asked for
         said = [part for part in (text[: first.start()].rstrip(), text[place:].strip()) if part]
         return Calls("\n".join(said), tuple(calls), tuple(broken))
@@ -212,11 +213,10 @@ class CallSyntax:
         return Call(name, arguments)
 
     def _schema(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        given = function.get("parameters") or {}
-        takes = dereference_refs({"type": "object", "properties": {}, **given})
-        for name in ("$defs", "definitions"):
-            takes.pop(name, None)
+        takes = inlined({"type": "object", "properties": {}, **(function.get("parameters") or {})})
+        held = {"$defs": takes.pop("$defs")} if "$defs" in takes else {}
         return {
+            **held,
             "type": "object",
             "properties": {
                 "name": {"const": function["name"]},
