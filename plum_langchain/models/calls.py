@@ -151,9 +151,10 @@ class CallSyntax:
             box: A call of a tool that isn't in it is broken. Of one that must be called, all that
                 is said is a call, if only the beginning of one.
         """
+        must = box.choice != "auto"
         begins = self._mark(self.sign)
         first = begins.match(text) if len(self.sign) == 1 else begins.search(text)
-        if first is None and box.choice != "auto":
+        if first is None and must:
             return Calls("", broken=(BrokenCall(None, text, "it ends before a call begins"),))
         if first is None:
             return Calls(text)
@@ -179,10 +180,10 @@ class CallSyntax:
                 place = len(text) - len(next_one)
                 break
             place = next_one
-        if not calls and len(self.sign) == 1 and box.choice == "auto":
+        if not calls and len(self.sign) == 1 and not must:
             return Calls(text)  # JSON that somebody asked for
-        said = [part for part in (text[: first.start()].rstrip(), text[place:].strip()) if part]
-        return Calls("\n".join(said), tuple(calls), tuple(broken))
+        around = () if must else (text[: first.start()].rstrip(), text[place:].strip())
+        return Calls("\n".join(filter(None, around)), tuple(calls), tuple(broken))
 
     def _next(self, text: str, place: int) -> int | str:
         """Where the next call's object begins, after one that ends here; or the text after all."""
@@ -213,7 +214,8 @@ class CallSyntax:
         return Call(name, arguments)
 
     def _schema(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        takes = inlined({"type": "object", "properties": {}, **(function.get("parameters") or {})})
+        given = inlined(function.get("parameters") or {})
+        takes = {"type": "object", "properties": {}, **given}
         held = {"$defs": takes.pop("$defs")} if "$defs" in takes else {}
         return {
             **held,

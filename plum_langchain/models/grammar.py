@@ -95,6 +95,8 @@ def inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Inlining:
+    """Of one schema."""
+
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
         self._names: dict[str, str] = {}  # by reference
@@ -233,11 +235,11 @@ class Grammars:
 _ENDS = {True: ('"}', '"]', '"'), False: ("}", "]", ",", ", ")}
 """What ends a value, inside a string and outside of one; those that end the most first."""
 
-_JOINTS = ("://a.aa", "https://a.aa", "@a.aa", "@", ":", "Z", "T", "D", "S", ".")
+_JOINTS = ("://a.aa", "https://a.aa", "@a.aa", "a.aa", "@", ":", "Z", "T", "D", "S", ".")
 """What a string of a form may lack to be whole: an address, a time, a duration, a version.
 
-Of addresses it is more than their form asks for, which neither pydantic nor a browser is content
-with: "a:" is a URI, "a@a" an address.
+Of addresses it is more than their form asks for: "a:" is a URI and "a@a" an address, but few
+programs take them.
 """
 
 _FILLERS = {
@@ -262,31 +264,34 @@ class _Closers:
 
     def __init__(self, tokenizer: "LLTokenizer") -> None:
         self.tokenizer = tokenizer
-        self._ends = {inside: self._single(texts) for inside, texts in _ENDS.items()}
-        self._fillers = {inside: self._single(texts) for inside, texts in _FILLERS.items()}
-        self._joints = [tuple(tokenizer.tokenize_str(text)) for text in _JOINTS]
-        self._space = self._single(" ")
+        self._ends = {inside: self._tokens(texts) for inside, texts in _ENDS.items()}
+        self._fillers = {inside: self._tokens(texts) for inside, texts in _FILLERS.items()}
+        self._joints = self._tokens(_JOINTS)
+        self._space = self._tokens(" ")
 
-    def _single(self, texts: Sequence[str]) -> list[_Tokens]:
-        ids = [tuple(self.tokenizer.tokenize_str(text)) for text in texts]
-        return [tokens for tokens in ids if len(tokens) == 1]
+    def _tokens(self, texts: Sequence[str]) -> list[_Tokens]:
+        # By its bytes alone: some tokenizers put a space before what begins a text.
+        return [tuple(self.tokenizer.greedy_tokenize(text)) for text in texts]
 
     def next(self, ahead: "LLMatcher", way: "_Way") -> _Tokens:
         """The tokens to go on with; none if none can come."""
         mask, inside = ahead.compute_bitmask(), way.place.inside
+
+        def may_come(tokens: _Tokens) -> bool:
+            first = tokens[0]
+            return bool(mask[first >> 3] >> (first & 7) & 1) and (
+                len(tokens) == 1 or ahead.validate_tokens(list(tokens)) == len(tokens)
+            )
+
         for end in self._ends[inside]:
-            if _is_in(mask, end):
+            if may_come(end):
                 return end
-        possible = [filler for filler in self._fillers[inside] if _is_in(mask, filler)]
         # Where a space may come, a text is of no form.
-        if inside and not any(_is_in(mask, space) for space in self._space):
-            possible[:0] = [
-                joint
-                for joint in self._joints
-                if _is_in(mask, joint) and ahead.validate_tokens(list(joint)) == len(joint)
-            ]
+        is_of_form = inside and not any(map(may_come, self._space))
+        candidates = chain(self._joints if is_of_form else (), self._fillers[inside])
+        possible = tuple(filter(may_come, candidates))
         if possible:
-            return way.choose(tuple(possible))
+            return way.choose(possible)
         bits = int.from_bytes(mask, "little")
         return ((bits & -bits).bit_length() - 1,) if bits else ()
 
@@ -328,23 +333,29 @@ class _Way:
 
     Args:
         place: Where it begins.
+        first: What is chosen first, by where.
+
+    Attributes:
+        turned: What it turned to at last, by where.
     """
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _Place, first: Mapping[int, _Tokens] | None = None) -> None:
         self.place = replace(place)
         self._open: list[list[tuple[int, _Tokens]]] = [[]]
         self._since = 0
-        self._turned: dict[int, _Tokens] = {}
+        self._first = first or {}
+        self.turned: dict[int, _Tokens] = {}
 
     def choose(self, possible: tuple[_Tokens, ...]) -> _Tokens:
-        """One of these; of those that are as good what it last turned to here, or the first."""
+        """One of these: of those that are as good what it turned to here, or the first."""
         *around, own = self._open
         at = hash(possible)
         past = Counter(one for where, one in chain(*around, own[self._since :]) if where == at)
-        turned = self._turned.get(at, possible[0])
-        choice = min(possible, key=lambda one: (past[one], one != turned)) if past else turned
+        first = self.turned.get(at) or self._first.get(at, possible[0])
+        choice = first
         if past:
-            self._turned[at] = choice
+            choice = min(possible, key=lambda one: (past[one], one != first))
+            self.turned[at] = choice
         own.append((at, choice))
         return choice
 
@@ -364,10 +375,13 @@ _LONGEST_END = 400
 """Tokens after which an end is no longer looked for."""
 
 _NEAR = 64
-"""Tokens before the last possible moment from which on each is checked before it is chosen."""
+"""Tokens before the last possible moment from which on each is checked before it is chosen.
+
+Until then those are that begin a value, which may have to be longer than this.
+"""
 
 _TRIES = 8
-"""Of the likeliest tokens, how many are checked before the reply is brought to its end."""
+"""Of the likeliest tokens, how many are checked for room."""
 
 
 class Constraint:
@@ -392,7 +406,7 @@ class Constraint:
         """
         self._matcher.reset()
         self._place = _Place()
-        self._planned: list[int] | None = None  # the end that was last found
+        self._ends: dict[int, list[int]] = {}  # what is known after tokens that may come next
         self.cut = False
         """Whether it was brought to an end before the model came to one."""
         self._seen = prompt_length
@@ -404,10 +418,11 @@ class Constraint:
 
         new = ids[0, self._seen :].tolist()
         self._seen = ids.shape[1]
-        self._matcher.consume_tokens(new)
-        self._place = self._after(self._place, new)
-        if self._matcher.is_accepting():  # in text before a call, perhaps, whose quotes are its own
-            self._place = _Place()
+        for token in new:
+            self._matcher.consume_token(token)
+            # Where it may end, it may be in the text before a call, whose quotes are its own.
+            ended = self._matcher.is_accepting()
+            self._place = _Place() if ended else self._after(self._place, token)
         allowed = _allowed(self._matcher)[: scores.shape[-1]].to(scores.device)
         if self._matcher.is_error():
             raise InvalidInputError(
@@ -418,27 +433,37 @@ class Constraint:
         room = self._last - self._seen
         if room > _LONGEST_END + _NEAR:
             return possible
-        # What was planned must hold while it is followed: from further on, another end may be found
-        # that is longer.
-        if self._planned is not None and new and self._planned[: len(new)] == new:
-            self._planned = self._planned[len(new) :]
-        else:
-            self._planned = self._end(self._matcher, self._place)
-        if not self._planned or room - len(self._planned) > _NEAR:
+        # An end that is known must hold: from further on, another may be found that is longer.
+        end = self._ends.get(new[0]) if len(new) == 1 else None
+        if end is None:
+            end = self._end(self._matcher, self._place)
+        self._ends = {end[0]: end[1:]} if end else {}
+        if not end:
             return possible
-        return self._in_time(possible, self._planned, room)
+        if room - len(end) > _NEAR:
+            return self._with_room(possible, room)
+        return self._in_time(possible, end, room)
+
+    def _with_room(self, scores: "torch.Tensor", room: int) -> "torch.Tensor":
+        """The scores, -inf for the likeliest that begin what there is no room for."""
+        import torch
+
+        for token in _likeliest(scores):
+            place = replace(self._place)
+            text = self._closers.tokenizer.decode_str([token])
+            if any(mark in "{[," for mark in place.read(text)):
+                after = self._end_after(token)
+                if after is None or len(after) > room - 1:
+                    scores[0, token] = -torch.inf
+        return scores
 
     def _in_time(self, scores: "torch.Tensor", end: list[int], room: int) -> "torch.Tensor":
         """Only one token is possible: the likeliest after which there is room for an end."""
         import torch
 
-        for token in scores[0].topk(_TRIES).indices.tolist() if len(end) < room else ():
-            ahead = self._matcher.deep_copy()
-            if not scores[0, token].isfinite() or not ahead.consume_token(token):
-                continue
-            after = self._end(ahead, self._after(self._place, [token]))
+        for token in _likeliest(scores) if len(end) < room else ():
+            after = self._end_after(token)
             if after is not None and len(after) <= room - 1:
-                self._planned = [token, *after]
                 break
         else:
             self.cut, token = True, end[0]
@@ -446,15 +471,36 @@ class Constraint:
             1, torch.tensor([token], device=scores.device), 0.0
         )
 
-    def _after(self, place: _Place, tokens: Sequence[int]) -> _Place:
+    def _end_after(self, token: int) -> list[int] | None:
+        """The end after a token that may come next."""
+        if token not in self._ends:
+            ahead = self._matcher.deep_copy()
+            ahead.consume_token(token)
+            end = self._end(ahead, self._after(self._place, token))
+            if end is None:
+                return None
+            self._ends[token] = end
+        return self._ends[token]
+
+    def _after(self, place: _Place, token: int) -> _Place:
         found = replace(place)
-        for _ in found.read(self._closers.tokenizer.decode_str(list(tokens))):
+        for _ in found.read(self._closers.tokenizer.decode_str([token])):
             pass
         return found
 
     def _end(self, matcher: "LLMatcher", place: _Place) -> list[int] | None:
         """Tokens that bring a reply to an end: none if it may end there, None if none is found."""
-        ahead, way = matcher.deep_copy(), _Way(place)
+        way = _Way(place)
+        end = self._gone(matcher, way)
+        if end is None or not way.turned:
+            return end
+        # It may be a detour: what it turned to at last is tried first.
+        straight = self._gone(matcher, _Way(place, way.turned))
+        return end if straight is None else min(end, straight, key=len)
+
+    def _gone(self, matcher: "LLMatcher", way: _Way) -> list[int] | None:
+        """Tokens that bring a reply to an end on this way."""
+        ahead = matcher.deep_copy()
         end: list[int] = []
         while not (ahead.is_accepting() or ahead.is_error()) and len(end) < _LONGEST_END:
             # Those that can't but come next, if there are any.
@@ -467,9 +513,10 @@ class Constraint:
         return end if ahead.is_accepting() and not ahead.is_error() else None
 
 
-def _is_in(mask: bytes, tokens: _Tokens) -> int:
-    """Whether the first of these may come next, by a matcher's mask: 1 or 0."""
-    return mask[tokens[0] >> 3] >> (tokens[0] & 7) & 1
+def _likeliest(scores: "torch.Tensor") -> list[int]:
+    """A few tokens that are possible, the likeliest first."""
+    found = scores[0].topk(min(_TRIES, scores.shape[-1])).indices
+    return [token for token in found.tolist() if scores[0, token].isfinite()]
 
 
 def _allowed(matcher: "LLMatcher") -> "torch.Tensor":

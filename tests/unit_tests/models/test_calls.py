@@ -146,6 +146,18 @@ def test_text_is_no_call(syntax: CallSyntax) -> None:
         assert not syntax.parsed(said, BOX).calls and not syntax.parsed(said, BOX).broken
 
 
+@pytest.mark.parametrize("choice", ["any", "weather"])
+def test_a_call_that_is_demanded_is_broken_wherever_it_is_cut(
+    template: ChatTemplate, syntax: CallSyntax, choice: str
+) -> None:
+    reply = reply_of(template, syntax, CALLING)
+    whole = reply.rindex("}") + 1
+    for size in range(len(reply)):
+        found = syntax.parsed(reply[:size], Toolbox(BOX.tools, choice))
+        assert found.text == ""
+        assert (len(found.calls), len(found.broken)) == ((0, 1) if size < whole else (1, 0))
+
+
 def test_text_before_a_call_stays() -> None:
     syntax = CallSyntax.of(ChatTemplate(make_tokenizer()))
     call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'

@@ -1,16 +1,21 @@
 """Replies of a form: whatever a model would rather say, it says JSON, or calls a tool rightly."""
 
 import json
-from typing import Any
+import re
+from datetime import date, datetime, time, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 import torch
+from pydantic import AnyUrl, BaseModel, Field, HttpUrl, PositiveFloat, TypeAdapter
 
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import ChatTemplate
 from plum_langchain.models import Engine, Sampling, Toolbox
 from plum_langchain.models.calls import CallSyntax
-from plum_langchain.models.grammar import Constraint, Grammars, json_of
+from plum_langchain.models.grammar import Constraint, Grammars, inlined, json_of
 from tests.tiny import make_tokenizer
 from tests.unit_tests.models.conftest import Shelf, chat
 from tests.unit_tests.models.test_calls import BOX, NOW, TEMPLATES, WEATHER
@@ -124,9 +129,78 @@ def test_what_comes_after_a_number_or_inside_a_list_ends_too(
         assert set(said) == set(schema["properties"])
 
 
+OVENS = [f"temperature_of_oven_{name}" for name in "abcdefgh"]
+LONG = {"type": "object", "properties": {o: {"type": "number"} for o in OVENS}, "required": OVENS}
+
+
+def test_an_item_is_not_begun_where_there_is_no_room_for_it(engine: Engine) -> None:
+    listed = {"type": "array", "items": LONG}
+    schema = {"type": "object", "properties": {"all": listed}, "required": ["all"]}
+    for room in range(100, 180, 20):
+        for seed, temperature in ((0, 0.0), (1, 3.0)):
+            drawn = Sampling(room, temperature, seed=seed, schema=schema)
+            json.loads(engine.chat(chat("Hello"), None, drawn).text)
+
+
 def test_what_has_no_end_that_can_be_found_is_left_to_the_model(engine: Engine) -> None:
-    reply = engine.chat(chat("Hello"), None, Sampling(60, schema=PATTERN))
-    assert reply.text.startswith('{"mail": "')
+    endless = {"type": "object", "properties": {"mail": {"type": "string", "minLength": 900}}}
+    schema = {**endless, "required": ["mail"]}
+    reply = engine.chat(chat("Hello"), None, Sampling(60, schema=schema))
+    assert reply.text.startswith('{"mail": "') and reply.finish_reason == "length"
+
+
+class Leaf(BaseModel):
+    kind: Literal["leaf"]
+    number: int
+
+
+class Branch(BaseModel):
+    kind: Literal["branch"]
+    left: "Tree"
+    right: "Tree"
+
+
+Tree = Annotated[Branch | Leaf, Field(discriminator="kind")]
+Branch.model_rebuild()
+
+
+class Shop(BaseModel):
+    name: str
+    price: PositiveFloat
+    since: date
+
+
+class Forest(BaseModel):
+    name: str
+    trees: list[Branch]
+
+
+@pytest.mark.parametrize("made", [Shop, Branch, Forest])
+@pytest.mark.parametrize("temperature", [0.0, 5.0])
+def test_whatever_the_model_begins_is_an_object_of_its_class_in_time(
+    engine: Engine, made: type[BaseModel], temperature: float
+) -> None:
+    for seed, room in ((0, 90), (1, 120), (2, 160)):
+        drawn = Sampling(room, temperature, seed=seed, schema=inlined(made.model_json_schema()))
+        reply = engine.chat(chat("Hello"), None, drawn)
+        made.model_validate_json(reply.text)
+        assert reply.completion_tokens <= room
+
+
+def test_a_text_of_a_pattern_ends_in_time(engine: Engine) -> None:
+    for seed in range(4):
+        drawn = Sampling(80, temperature=5.0, seed=seed, schema=PATTERN)
+        said = json.loads(engine.chat(chat("Hello"), None, drawn).text)
+        assert re.fullmatch("[a-z]+x", said["mail"])
+
+
+def test_a_call_with_a_number_above_zero_ends_in_time(engine: Engine) -> None:
+    function = {"name": "sell", "parameters": Shop.model_json_schema()}
+    box = Toolbox(({"type": "function", "function": function},), "sell")
+    for seed in range(4):
+        drawn = Sampling(max_new_tokens=100, temperature=5.0, seed=seed)
+        (call,) = engine.chat(chat("Hello"), None, drawn, box).calls
+        assert call.arguments["price"] > 0
 
 
 def test_definitions_and_what_can_not_be_enforced_are_no_hindrance(engine: Engine) -> None:
@@ -261,3 +335,188 @@ def test_any_json_object(engine: Engine) -> None:
     tokenizer = make_tokenizer()
     grammar = f"start: {json_of({'type': 'object'})}"
     assert allowed_after(tokenizer, grammar, '{"a": [1, null]}') == {tokenizer.eos_token}
+
+
+# -- ends --------------------------------------------------------------------------------------
+
+
+def brought_to_its_end(grammar: str, begun: str) -> str:
+    """What a reply that began so becomes, if the model has nothing to add to it."""
+    tokenizer = make_tokenizer()
+    made = Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).constraint(grammar)
+    nothing = torch.full((1, len(tokenizer)), -torch.inf)
+    for room in range(50, 400, 50):  # it is brought to its end where there is little more than that
+        ids = tokenizer(begun, add_special_tokens=False)["input_ids"]
+        made.begin(1, len(ids) + room)
+        for _ in range(room):
+            next_ones = made(torch.tensor([[0, *ids]]), nothing)[0].isfinite().nonzero()
+            if not len(next_ones):
+                return str(tokenizer.decode(ids))
+            ids.append(int(next_ones[0]))
+    raise AssertionError(f"{tokenizer.decode(ids)!r} has no end")
+
+
+def shape_of(made: Any) -> str:
+    return f"start: {json_of(TypeAdapter(made).json_schema())}"
+
+
+MAIL = Annotated[
+    str, Field(json_schema_extra={"format": "email"}, pattern=r"^[^@]+@[^@]+\.[a-z]+$")
+]
+ENDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "above 0": (PositiveFloat, ("", "0", "0.0", "0.00", "1", "1.5")),
+    "below 0": (Annotated[float, Field(lt=0)], ("", "-", "-0.0", "-2")),
+    "between": (Annotated[float, Field(gt=0.5, lt=0.6)], ("", "0.5", "0.50")),
+    "great": (Annotated[float, Field(gt=250)], ("", "25", "250.0")),
+    "tens": (Annotated[int, Field(multiple_of=10, gt=0)], ("", "1", "12", "123")),
+    "date": (date, ("", '"', '"2024-0', '"000', '"2023-02-')),
+    "time": (time, ("", '"1', '"12:30', '"12:30:00.')),
+    "datetime": (datetime, ("", '"2024-02-', '"2024-02-03')),
+    "timedelta": (timedelta, ("", '"P1', '"PT')),
+    "uuid": (UUID, ("", '"12', '"12345678-')),
+    "ipv4": (IPv4Address, ("", '"19', '"192.168.')),
+    "ipv6": (IPv6Address, ("", '"fe80:', '"1:2:3')),
+    "url": (HttpUrl, ("", '"', '"http', '"https://pl')),
+    "any url": (AnyUrl, ("", '"ftp', '"ftp://pl')),
+    "mail": (MAIL, ("", '"', '"bob', '"bob@', '"bob.smith')),
+    "version": (Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")], ("", '"1', '"1.2.')),
+    "plate": (Annotated[str, Field(pattern=r"^[A-Z]{2}-\d{4}$")], ("", '"B', '"BN-')),
+    "ending in x": (Annotated[str, Field(pattern="^[a-z]+x$")], ("", '"a', '"xxa')),
+    "long": (Annotated[str, Field(min_length=20)], ("", '"', '"a } or a ] is no end')),
+    "dates": (Annotated[list[date], Field(min_length=3)], ("", '["2024-')),
+    "a date or none": (date | None, ("",)),
+    "numbers or lists of them": (list[PositiveFloat | list[PositiveFloat]], ("", "[[", "[0")),
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "begun"), [(made, begun) for made, begun in ENDS.values()], ids=list(ENDS)
+)
+def test_what_has_begun_ends_as_what_it_is(made: Any, begun: tuple[str, ...]) -> None:
+    for one in begun:
+        said = brought_to_its_end(shape_of(made), one)
+        assert said.startswith(one)
+        TypeAdapter(made).validate_json(said)
+
+
+class Sum(BaseModel):
+    left: "int | Sum"
+    right: "Sum | int"
+
+
+class Product(BaseModel):
+    value: "Quotient | Ratio"
+
+
+class Quotient(BaseModel):
+    of: "Product"
+
+
+class Ratio(BaseModel):
+    rate: PositiveFloat
+
+
+class Node(BaseModel):
+    number: int
+    next: "Node | None" = Field(json_schema_extra={"example": None})
+    kids: list["Node"] = Field(deprecated=True)
+
+
+BRANCH = '{"kind": "branch", "left": '
+RECURSIVE: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "branch": (Branch, ("", "{", BRANCH, BRANCH * 4, f'{BRANCH}{{"kind": "leaf", "number": 3')),
+    "sum": (Sum, ("", '{"left": {"left": {', '{"left": 1')),
+    "product": (Product, ("", '{"value": ', '{"value": {"of": ')),
+    "node": (Node, ("", '{"number": 1, "next": ', '{"number": 1, "next": null, "kids": [')),
+    "forest": (Forest, ("", '{"name": "a", "trees": [', '{"name": "a\\"}')),
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "begun"), [(made, begun) for made, begun in RECURSIVE.values()], ids=list(RECURSIVE)
+)
+def test_what_holds_itself_ends(made: type[BaseModel], begun: tuple[str, ...]) -> None:
+    for one in begun:
+        said = brought_to_its_end(shape_of(made), one)
+        assert said.startswith(one)
+        made.model_validate_json(said)
+
+
+def test_a_call_after_a_text_with_quotes_ends() -> None:
+    tokenizer = make_tokenizer()
+    syntax = CallSyntax.of(ChatTemplate(tokenizer))
+    grammar = syntax.free(BOX, tokenizer)
+    assert grammar is not None
+    begun = 'It is 5" long.\n<tool_call>\n{"name": "weather", "arguments": {"place": "Por'
+    (call,) = syntax.parsed(brought_to_its_end(grammar, begun), BOX).calls
+    assert call.arguments == {"place": "Por"}
+
+
+# -- references --------------------------------------------------------------------------------
+
+KINDS = {
+    "part": {"type": "object", "properties": {"of": {"$ref": "#/$defs/part"}}},
+    "a/b~c": {"type": "string", "title": "Left out"},
+    "pair": {"type": "array", "items": {"$ref": "#/$defs/part"}},
+}
+
+
+def test_references_are_put_in_place() -> None:
+    properties = {
+        "text": {"$ref": "#/$defs/a~1b~0c", "description": "Told."},
+        "same": {"$ref": "#/properties/text"},
+        "title": {"type": "integer"},
+        "$ref": {"const": {"$ref": "#/$defs/part"}},
+    }
+    schema = {"title": "Own", "type": "object", "properties": properties, "$defs": KINDS}
+    told = {"type": "string", "description": "Told."}
+    assert inlined(schema) == {
+        "title": "Own",
+        "type": "object",
+        "properties": {**properties, "text": told, "same": told},
+    }
+
+
+def test_references_to_what_holds_itself_stay() -> None:
+    kept = {"$ref": "#/$defs/part"}
+    assert inlined({"items": {"$ref": "#/$defs/pair"}, "$defs": KINDS}) == {
+        "items": {"type": "array", "items": kept},
+        "$defs": {"part": KINDS["part"]},
+    }
+    # At the root it is put in its place: there an object must say that it is one.
+    assert inlined({**kept, "definitions": {}, "$defs": KINDS}) == {
+        **KINDS["part"],
+        "$defs": {"part": KINDS["part"]},
+    }
+
+
+def test_a_schema_that_is_its_own_part() -> None:
+    schema = {"type": "object", "properties": {"of": {"$ref": "#"}, "n": {"$ref": "#/$defs/no"}}}
+    own = {
+        "type": "object",
+        "properties": {"of": {"$ref": "#/$defs/_"}, "n": {"$ref": "#/$defs/no"}},
+    }
+    assert inlined(schema) == {**own, "$defs": {"_": own}}
+
+
+def test_two_that_are_called_the_same_are_told_apart() -> None:
+    one, two = (
+        {"type": kind, "items": {"$ref": f"#/$defs/{kind}/a"}} for kind in ("array", "object")
+    )
+    schema = {
+        "prefixItems": [{"$ref": "#/$defs/array/a"}, {"$ref": "#/$defs/object/a"}],
+        "$defs": {"array": {"a": one}, "object": {"a": two}},
+    }
+    made = inlined(schema)
+    kinds = [made["$defs"][one["$ref"].split("/")[-1]]["type"] for one in made["prefixItems"]]
+    assert kinds == ["array", "object"]
+
+
+def test_what_holds_itself_is_enforced_in_a_tool() -> None:
+    tokenizer = make_tokenizer()
+    syntax = CallSyntax.of(ChatTemplate(tokenizer))
+    tool = {"type": "function", "function": {"name": "add", "parameters": Node.model_json_schema()}}
+    grammar = f"start: {syntax.call(Toolbox((tool,), 'add'), tokenizer)}"
+    begun = '<tool_call>\n{"name": "add", "arguments": {"number": 1, "next": null, "kids": ['
+    for one in (begun, f'{begun}{{"number": 1, "next": null, "kids": ['):
+        assert {token[0] for token in allowed_after(tokenizer, grammar, one)} == {"{", "]"}
