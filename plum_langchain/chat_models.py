@@ -37,7 +37,7 @@ from plum_langchain.chat_messages import (
 )
 from plum_langchain.errors import InvalidInputError
 from plum_langchain.models import Reply
-from plum_langchain.models.grammar import inlined
+from plum_langchain.models.schemas import inlined
 from plum_langchain.serving import Serving
 
 

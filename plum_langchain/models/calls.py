@@ -14,7 +14,7 @@ from typing import Any
 
 from plum_langchain.errors import ChatTemplateError, InvalidInputError
 from plum_langchain.learning.template import ChatTemplate, Message, with_system
-from plum_langchain.models.grammar import inlined, json_of
+from plum_langchain.models.schemas import inlined, json_of
 
 Tool = Mapping[str, Any]
 """As OpenAI has it: {"type": "function", "function": {"name", "description", "parameters"}}."""

@@ -17,9 +17,10 @@ from plum_langchain.models.beams import ends_of
 from plum_langchain.models.calls import CallSyntax, Toolbox
 from plum_langchain.models.collector import Collector
 from plum_langchain.models.generation import Job, Jobs, generate
-from plum_langchain.models.grammar import Constraint, Grammars, json_of
+from plum_langchain.models.grammar import Constraint, Grammars
 from plum_langchain.models.load import LoadedModel
 from plum_langchain.models.sampling import Reply, Sampling, TokenLogprob
+from plum_langchain.models.schemas import json_of
 from plum_langchain.settings import ServingSettings
 
 logger = logging.getLogger(__name__)

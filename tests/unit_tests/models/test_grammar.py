@@ -15,7 +15,8 @@ from plum_langchain.errors import InvalidInputError
 from plum_langchain.learning.template import ChatTemplate
 from plum_langchain.models import Engine, Sampling, Toolbox
 from plum_langchain.models.calls import CallSyntax
-from plum_langchain.models.grammar import Constraint, Grammars, inlined, json_of
+from plum_langchain.models.grammar import Constraint, Grammars
+from plum_langchain.models.schemas import inlined, json_of
 from tests.tiny import make_tokenizer
 from tests.unit_tests.models.conftest import Shelf, chat
 from tests.unit_tests.models.test_calls import BOX, NOW, TEMPLATES, WEATHER
