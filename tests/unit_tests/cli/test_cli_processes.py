@@ -94,7 +94,7 @@ def test_ctrl_c_keeps_what_is_learned_and_a_second_process_gets_it(
         "`plum consolidate`.",
     ]
 
-    asked = run("ask", "--user", "ana", "Who?", "--json")  # this process is the second
-    assert json.loads(asked.stdout)["generation"] == kept
-    assert asked.stderr == ""
+    question = ("ask", "--user", "ana", "Who?", "--json")
+    assert json.loads(run(*question).stdout)["generation"] == kept  # this process is the second
+    assert run(*question).stderr == ""  # the first may have taught the model to judge
     plum.close()
