@@ -224,7 +224,7 @@ def _with_weekdays_named(cron: str) -> str:
     numbered = re.sub("|".join(number), lambda name: number[name[0]], fields[4].lower())
     days: list[str] = []
     for part in numbered.split(","):
-        found = re.fullmatch(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", part)
+        found = re.fullmatch(r"(?:\*|0*([0-7])(?:-0*([0-7]))?)(?:/0*([1-7]))?", part)
         if found is None:
             return cron  # APScheduler says what is wrong with it
         first, last, step = found.groups()

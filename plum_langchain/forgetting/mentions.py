@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _NEAR = 0.35
 """Cosine similarity from which a sentence speaks of the subject. Measured: docs/experiments.md,
-"Turns about a subject". To all-MiniLM-L6-v2 any two sentences are nearer than that in a script
-which it knows letter by letter (Cyrillic 0.55, kana and Han 0.30 to 0.53)."""
+"Turns about a subject". Beyond Latin script all-MiniLM-L6-v2 can't tell: there unrelated
+sentences are as near."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def test_by_cron_in_utc(plum: Any) -> None:
     [
         ("0", "Sun"),
         ("7", "Sun"),
+        ("01", "Mon"),
         ("6", "Sat"),
         ("1-5", "Mon Tue Wed Thu Fri"),
         ("5-7", "Fri Sat Sun"),
