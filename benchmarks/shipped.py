@@ -4,10 +4,11 @@
 
 That is the judge (`plum_langchain/verdicts/judges`, five minutes), the writer of questions
 (`plum_langchain/writer/writers`, a quarter of an hour), what tells messages that ask for memory
-from others whatever the model is (`plum_langchain/scope/readouts`, a minute), and the base model's
-replies to the everyday prompts (`plum_langchain/consolidation/everyday`). Name some of them (judge,
-writer, readout, everyday) to leave the others as they are. For other models, and whenever these
-don't fit any more, they are worked out at first use and kept in the user's cache.
+from others whatever the model is (`plum_langchain/scope/readouts`, a minute), the base model's
+replies to the everyday prompts (`plum_langchain/consolidation/everyday`), and what it expects at
+each of their places (`plum_langchain/consolidation/expected`, a minute). Name some of them (judge,
+writer, readout, everyday, expected) to leave the others as they are. For other models, and whenever
+these don't fit any more, they are worked out at first use and kept in the user's cache.
 """
 
 import argparse
@@ -16,9 +17,17 @@ import tempfile
 from pathlib import Path
 
 import plum_langchain
-from plum_langchain import ServingSettings
+from plum_langchain import LearningSettings, ServingSettings
 from plum_langchain.adapters import AdapterStore
-from plum_langchain.consolidation.everyday import exchanges_name, write_exchanges
+from plum_langchain.consolidation.everyday import (
+    encoded,
+    everyday_exchanges,
+    exchanges_name,
+    expected_name,
+    write_exchanges,
+    write_expected,
+)
+from plum_langchain.learning import encoder_for
 from plum_langchain.models import Engine, load_model, resolve_model
 from plum_langchain.scope import Scope
 from plum_langchain.settings import DEFAULT_MODEL
@@ -74,11 +83,22 @@ def _everyday(engine: Engine, directory: Path) -> None:
     write_exchanges(base, directory / exchanges_name(resolved.fingerprint), lambda: False)
 
 
+def _expected(engine: Engine, directory: Path) -> None:
+    """With the settings as they are; whoever has others, or bfloat16, has it worked out once."""
+    base = load_model(engine.base.resolved, device="cpu", dtype="float32")
+    settings = LearningSettings()
+    encoder = encoder_for(base.tokenizer, settings)
+    exchanges = everyday_exchanges(base, lambda: False)
+    samples = encoded(exchanges, encoder, settings.everyday_weight)
+    write_expected(base, samples, directory / expected_name(base, samples), lambda: False)
+
+
 MAKERS = {
     "judge": ("verdicts/judges", _judge),
     "writer": ("writer/writers", _writer),
     "readout": ("scope/readouts", _readout),
     "everyday": ("consolidation/everyday", _everyday),
+    "expected": ("consolidation/expected", _expected),
 }
 
 

@@ -13,7 +13,6 @@ from plum_langchain.forgetting import Forgetter
 from plum_langchain.going_back import GoingBack
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
-from plum_langchain.learning import Sample
 from plum_langchain.memories import Parametric, Retrieval
 from plum_langchain.models import Engine, ResolvedModel, resolve_model
 from plum_langchain.questions.maker import QuestionMaker
@@ -139,7 +138,6 @@ class Plum(Asking, Remembering, GoingBack):
         self._judge = Judge(self.engine, progress=progress)
         self._writer = Writer(self.engine, self._judge, progress=progress)
         self._scope = Scope()
-        self._everyday: dict[str, Sequence[Sample]] = {}
         self._model = model
         self._questions = questions
         self._progress = progress

@@ -1,7 +1,7 @@
 """Learning: what of a `Plum` turns finished chats into generations, now or in the background."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plum_langchain.adapters import AdapterStore
@@ -11,7 +11,6 @@ from plum_langchain.errors import InvalidInputError
 from plum_langchain.forgetting import Forgetter
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
-from plum_langchain.learning import Sample
 from plum_langchain.models import ResolvedModel
 from plum_langchain.questions import question_maker
 from plum_langchain.questions.maker import StoppableMaker
@@ -41,7 +40,6 @@ class Remembering(ABC):
     question_settings: QuestionSettings
     serving: ServingSettings
     settings: HomeSettings
-    _everyday: dict[str, Sequence[Sample]]
     _forgetter: Forgetter
     _questions: "str | QuestionMaker | BaseChatModel | None"
     _writer: Writer
@@ -106,7 +104,6 @@ class Remembering(ABC):
             learning=self.learning,
             serving=self.serving,
             settings=self.settings,
-            everyday=self._everyday,
         )
         before = {user: self.journal.generations.head(user) for user in users}
         try:

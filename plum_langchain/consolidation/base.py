@@ -1,6 +1,6 @@
 """The base model that is trained, and what is worked out once for all that it learns in a run."""
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plum_langchain.consolidation.everyday import everyday_samples
@@ -23,7 +23,6 @@ def load_base(
     device: str,
     learning: LearningSettings,
     should_stop: Callable[[], bool],
-    read_before: MutableMapping[str, Sequence[Sample]],
 ) -> TrainedBase:
     """Load it.
 
@@ -32,7 +31,6 @@ def load_base(
         device: To train on.
         learning: How it will be trained.
         should_stop: Asked while the model reads.
-        read_before: By fingerprint, the everyday samples a model has read; this one's are added.
 
     Raises:
         StoppedError: `should_stop` returned True.
@@ -44,10 +42,8 @@ def load_base(
     encoder = encoder_for(loaded.tokenizer, learning)
     everyday: Sequence[Sample] = ()
     if learning.everyday_per_batch:
-        if resolved.fingerprint not in read_before:
-            read_before[resolved.fingerprint] = everyday_samples(
-                loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
-            )
-        everyday = read_before[resolved.fingerprint]
+        everyday = everyday_samples(
+            loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
+        )
     release_memory()  # of the holes that loading and reading leave, beside which training grows
     return TrainedBase(loaded, encoder, everyday)

@@ -10,7 +10,7 @@ object, never the one that serves chats.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ from plum_langchain.errors import (
 from plum_langchain.home import Home
 from plum_langchain.journal import Job, Journal
 from plum_langchain.journal.heartbeat import beating
-from plum_langchain.learning import Sample, learn
+from plum_langchain.learning import learn
 from plum_langchain.learning.lora import check_shape
 from plum_langchain.models import ResolvedModel, release_memory
 from plum_langchain.questions.maker import QuestionMaker
@@ -61,11 +61,7 @@ KEPT = "kept"
 
 
 class Consolidator:
-    """Learns finished sessions. One instance may be used by one thread at a time.
-
-    `everyday` holds, by fingerprint, what a base model has read to rehearse with these settings (a
-    few MB that outlive it); others with the same settings may use it at the same time.
-    """
+    """Learns finished sessions. One instance may be used by one thread at a time."""
 
     def __init__(
         self,
@@ -77,7 +73,6 @@ class Consolidator:
         learning: LearningSettings,
         serving: ServingSettings,
         settings: HomeSettings,
-        everyday: MutableMapping[str, Sequence[Sample]],
     ) -> None:
         self._home = home
         self._journal = journal
@@ -86,7 +81,6 @@ class Consolidator:
         self._learning = learning
         self._serving = serving
         self._settings = settings
-        self._everyday = everyday
         self._base: TrainedBase | None = None
 
     def run(
@@ -342,9 +336,7 @@ class Consolidator:
     def _base_model(self, stopping: Callable[[], bool]) -> TrainedBase:
         if self._base is None:
             # A template that can't be used is the model's fault: it must not fail the sessions.
-            self._base = load_base(
-                self._resolve(), self._serving.device, self._learning, stopping, self._everyday
-            )
+            self._base = load_base(self._resolve(), self._serving.device, self._learning, stopping)
         return self._base
 
     def _parent(self, user_id: str) -> AdapterRef | None:

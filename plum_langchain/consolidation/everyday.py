@@ -6,7 +6,7 @@ replies to what people say to an assistant, and to a few texts that are nobody's
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -45,12 +45,26 @@ def everyday_samples(
     Raises:
         StoppedError: `should_stop` returned True.
         ChatTemplateError: the model's chat template can't be used.
-        CacheError: the replies can't be kept, or what was kept can't be read.
+        CacheError: what was worked out can't be kept, or what was kept can't be read.
     """
-    from plum_langchain.learning.rehearsal import rehearsed
+    from plum_langchain.learning.rehearsal import with_expected
 
     stop = should_stop or _never
-    exchanges = everyday_exchanges(base, stop)
+    samples = encoded(everyday_exchanges(base, stop), encoder, weight)
+    if not samples:
+        return []
+    return derived(
+        "plum_langchain.consolidation",
+        "expected",
+        expected_name(base, samples),
+        load=lambda path: with_expected(samples, path),
+        make=lambda path: write_expected(base, samples, path, stop),
+        should_stop=stop,
+    )
+
+
+def encoded(exchanges: Sequence[Exchange], encoder: Encoder, weight: float) -> list[Sample]:
+    """Those that can be trained on; how many can't is logged."""
     samples = []
     for exchange in exchanges:
         try:
@@ -65,7 +79,28 @@ def everyday_samples(
             len(exchanges),
             encoder.max_tokens,
         )
-    return rehearsed(base.model, samples, stop)
+    return samples
+
+
+def expected_name(base: LoadedModel, samples: Sequence[Sample]) -> str:
+    """Of the file with what the model expects: of which model, and at the places of what.
+
+    In which precision it read them is no part of it: rounding is no reason to read them again.
+    """
+    from plum_langchain.learning.rehearsal import LIKELIEST
+
+    source = f"{LIKELIEST}\n" + "\n".join(str(one.ids) for one in samples)
+    return derived_name(base.resolved.fingerprint, source.encode(), ".safetensors")
+
+
+def write_expected(
+    base: LoadedModel, samples: Sequence[Sample], path: Path, should_stop: Callable[[], bool]
+) -> None:
+    """Have the base model read the samples, and keep what it expects at each of their places."""
+    from plum_langchain.learning.rehearsal import rehearsed, save_expected
+
+    logger.info("%s reads %d everyday exchanges, once", base.resolved.id, len(samples))
+    save_expected(rehearsed(base.model, samples, should_stop), path)
 
 
 def everyday_exchanges(base: LoadedModel, should_stop: Callable[[], bool]) -> list[Exchange]:

@@ -8,6 +8,7 @@ Forgetting", arXiv 1606.09282) on its own replies (arXiv 2403.01244).
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from plum_langchain.learning.encode import Expected, Sample
 from plum_langchain.learning.packing import ROUND, padded
 from plum_langchain.learning.parts import in_parts
 
-_LIKELIEST = 32
+LIKELIEST = 32
 """Tokens of which the base model's probability is kept, at each place; the rest is kept as one."""
 
 _AT_ONCE = 256  # tokens, all of which get logits
@@ -48,7 +49,7 @@ def rehearsed(
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         for sample, row in zip(batch, logits, strict=True):
             log_p = row[: len(sample.ids) - 1].float().log_softmax(-1)
-            best = log_p.topk(min(_LIKELIEST, log_p.shape[1]))
+            best = log_p.topk(min(LIKELIEST, log_p.shape[1]))
             # What the token before expects; before the first there is none.
             tokens, shares = (
                 torch.nn.functional.pad(t, (0, 0, 1, 0)).cpu()
@@ -56,3 +57,33 @@ def rehearsed(
             )
             found.append(replace(sample, expected=Expected(tokens, shares)))
     return found
+
+
+def save_expected(samples: Sequence[Sample], path: Path) -> None:
+    """Keep what a model expects of these samples, as `rehearsed` gave it, in a safetensors file."""
+    from safetensors.torch import save_file
+
+    expected = [sample.expected for sample in samples if sample.expected is not None]
+    save_file(
+        {
+            "tokens": torch.cat([one.tokens for one in expected]).int(),
+            "shares": torch.cat([one.shares for one in expected]),
+        },
+        path,
+    )
+
+
+def with_expected(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """The samples with what `save_expected` kept of the same ones, to the bit.
+
+    Raises:
+        RuntimeError: the file is of other samples.
+    """
+    from safetensors.torch import load_file
+
+    kept, lengths = load_file(path), [len(sample.ids) for sample in samples]
+    tokens, shares = (kept[name].split(lengths) for name in ("tokens", "shares"))
+    return [
+        replace(sample, expected=Expected(ids.long(), p))
+        for sample, ids, p in zip(samples, tokens, shares, strict=True)
+    ]

@@ -61,6 +61,7 @@ def shipped() -> Iterator[None]:
         patched.setattr(Scope, "fit_once", None)
         patched.setattr(Writer, "teach", None)
         patched.setattr("plum_langchain.consolidation.everyday.write_exchanges", None)
+        patched.setattr("plum_langchain.consolidation.everyday.write_expected", None)
         yield
 
 

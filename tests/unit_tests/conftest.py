@@ -55,8 +55,8 @@ def few_pairs() -> Iterator[None]:
     from plum_langchain.verdicts import judge, pairs
     from plum_langchain.writer import examples, writer
 
-    few = pairs.shipped_pairs()[::20]
-    written = examples.shipped_examples()[::40]
+    few = pairs.shipped_pairs()[::60]
+    written = examples.shipped_examples()[::120]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(judge, "shipped_pairs", lambda: few)
         patched.setattr(writer, "shipped_examples", lambda: written)

@@ -52,7 +52,7 @@ class Called:
 class Ours:
     """A home, asked through the retriever over one of its memories."""
 
-    def __init__(self, directory: Path, memory: str, model: Path) -> None:
+    def __init__(self, directory: Path, memory: str, model: Path, *, learns: bool = True) -> None:
         self.plum = Plum(
             directory,
             model=str(model),
@@ -62,6 +62,7 @@ class Ours:
             serving=ServingSettings(device="cpu", dtype="float32", scope=None),
         )
         self.plum._judge = Fits()  # type: ignore[assignment]
+        self._learns = learns
         self._retriever = self.plum.retriever(memory=memory)
 
     def remember(self, user_id: str, session_id: str, exchanges: Sequence[Exchange]) -> None:
@@ -69,7 +70,7 @@ class Ours:
         self.plum.add_session(
             Session(user_id, session_id, tuple(turns), state=SessionState.FINISHED)
         )
-        self.plum.consolidate(user_id)
+        self._learn(user_id)
 
     def recall(self, user_id: str, query: str) -> str:
         return _text(self._retriever.invoke(query, user_id=user_id))
@@ -83,13 +84,17 @@ class Ours:
 
     def forget(self, user_id: str, session_id: str) -> None:
         self.plum.forget(user_id, session_id)
-        self.plum.consolidate(user_id)
+        self._learn(user_id)
 
     def forget_user(self, user_id: str) -> None:
         self.plum.forget(user_id, all=True)
 
     def close(self) -> None:
         self.plum.close()
+
+    def _learn(self, user_id: str) -> None:
+        if self._learns:
+            self.plum.consolidate(user_id)
 
 
 _ROLES: Any = ("user", "assistant")
@@ -106,13 +111,14 @@ def learnable(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 class Standard(MemoryStandardTests):
     kind: str
+    learns = True
 
     @pytest.fixture(autouse=True)
     def _model(self, learnable: Path) -> None:
         self.model = learnable
 
     def open(self, directory: Path) -> MemoryUnderTest:
-        return Ours(directory, self.kind, self.model)
+        return Ours(directory, self.kind, self.model, learns=self.learns)
 
     def others(self, directory: Path) -> list[MemoryUnderTest]:
         kinds = {"parametric", "retrieval", "hybrid"} - {self.kind}
@@ -125,6 +131,11 @@ class TestParametric(Standard):
 
 class TestRetrieval(Standard):
     kind = "retrieval"
+
+    @pytest.fixture(autouse=True)
+    def _learns(self, request: pytest.FixtureRequest) -> None:
+        """It looks into the journal alone; whoever else is asked over the same data does not."""
+        self.learns = "another_memory" in request.node.name
 
 
 class TestHybrid(Standard):

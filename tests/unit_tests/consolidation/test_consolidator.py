@@ -40,7 +40,7 @@ def learnable(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return make_learnable(tiny_model, tmp_path_factory.mktemp("models") / "learnable")
 
 
-def test_everyday_exchanges_are_read_once_for_all_runs(
+def test_everyday_exchanges_are_rehearsed_with_the_weight_of_the_settings(
     open_plum: OpenPlum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[float] = []
@@ -51,10 +51,9 @@ def test_everyday_exchanges_are_read_once_for_all_runs(
 
     monkeypatch.setattr("plum_langchain.consolidation.base.everyday_samples", samples)
     plum = open_plum(learning=replace(QUICK, everyday_per_batch=1, everyday_weight=0.25))
-    for name in ("s1", "s2"):
-        add(plum, "ana", name)
-        assert [c.state for c in plum.consolidate("ana")] == ["learned"]
-    assert read == [0.25]
+    add(plum, "ana", "s1", "s2")
+    assert [c.state for c in plum.consolidate("ana")] == ["learned", "learned"]
+    assert read == [0.25]  # once for all sessions of a run
 
 
 # -- one after another -------------------------------------------------------------------------

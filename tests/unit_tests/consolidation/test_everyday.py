@@ -13,7 +13,7 @@ from plum_langchain.consolidation.everyday import (
     everyday_samples,
     prompts,
 )
-from plum_langchain.errors import StoppedError
+from plum_langchain.errors import CacheError, StoppedError
 from plum_langchain.evaluation.everyday import everyday_prompts
 from plum_langchain.learning import Encoder, Exchange, encoder_for, learn
 from plum_langchain.learning.rehearsal import rehearsed
@@ -81,6 +81,58 @@ def test_they_are_made_once_for_a_model(
     assert kept.name.startswith(base.resolved.fingerprint)
     monkeypatch.setattr(module, "_made", None)  # a second time would be an error
     assert everyday_exchanges(base, never) == first
+
+
+@pytest.mark.usefixtures("few")
+def test_they_are_read_once_for_a_model_and_expected_to_the_bit(
+    base: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_for(base.tokenizer, FAST)
+    first = everyday_samples(base, encoder, weight=0.5)
+    (kept,) = cache.with_name("expected").glob("*.safetensors")
+    assert kept.name.startswith(base.resolved.fingerprint)
+    read = rehearsed(base.model, first, never)
+    monkeypatch.setattr(module, "write_expected", None)  # a second time would be an error
+    again = everyday_samples(base, encoder, weight=0.25)
+    for one, two, now in zip(first, again, read, strict=True):
+        assert one.expected is not None and two.expected is not None and now.expected is not None
+        for name in ("tokens", "shares"):
+            assert getattr(one.expected, name).equal(getattr(now.expected, name))
+            assert getattr(two.expected, name).equal(getattr(now.expected, name))
+        assert set(two.weights) == {0.0, 0.25}
+
+
+def test_whoever_reads_otherwise_reads_anew(base: LoadedModel, cache: Path, few: list[str]) -> None:
+    """Under another system prompt, or other exchanges."""
+    kept = cache.with_name("expected")
+    encoder = encoder_for(base.tokenizer, FAST)
+    prompted = encoder_for(base.tokenizer, replace(FAST, system_prompt="You bake."))
+    for number, reader in enumerate([encoder, prompted], start=1):
+        everyday_samples(base, reader, weight=1.0)
+        assert len(list(kept.glob("*.safetensors"))) == number
+    few.append("Good evening")
+    everyday_samples(base, encoder, weight=1.0)
+    assert len(list(kept.glob("*.safetensors"))) == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_nothing_to_read_is_nothing_to_keep(
+    base: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_made", lambda *_: [])
+    assert everyday_samples(base, encoder_for(base.tokenizer, FAST), weight=1.0) == []
+
+
+@pytest.mark.usefixtures("few")
+def test_a_cut_file_is_told(base: LoadedModel, cache: Path) -> None:
+    encoder = encoder_for(base.tokenizer, FAST)
+    everyday_samples(base, encoder, weight=1.0)
+    (kept,) = cache.with_name("expected").glob("*.safetensors")
+    whole = kept.read_bytes()
+    kept.unlink()
+    kept.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CacheError, match="delete it, and it is worked out anew"):
+        everyday_samples(base, encoder, weight=1.0)
 
 
 def test_other_prompts_are_asked_anew(base: LoadedModel, cache: Path, few: list[str]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from plum_langchain import LearningSettings, Plum, ServingSettings
 from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import EncryptionError, MissingKeyError
 from plum_langchain.journal.rows import turns_of
 from plum_langchain.session import Turn
-from tests.tiny import session
+from tests.tiny import FixedQuestions, session
 from tests.unit_tests.homes import on_disk, states
 
 Open = Callable[..., Any]
@@ -23,18 +24,36 @@ Open = Callable[..., Any]
 ZEBRA, GEESE = "My zebra is called Quibblewort.", "My geese are grey."
 
 
-@pytest.fixture
-def taught(open_sealed: Open) -> Any:
-    """Ana has learned three sessions, bob one; the copy was made then."""
-    plum = open_sealed()
+@pytest.fixture(scope="module")
+def taught_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The directory of a closed home and its keys."""
+    directory = tmp_path_factory.mktemp("taught")
+    plum = Plum(
+        directory / "home",
+        keys=directory / "keys",
+        model=str(tiny_model),
+        questions=FixedQuestions(),
+        learning=LearningSettings(
+            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
+        ),
+        serving=ServingSettings(device="cpu", dtype="float32", scope=None),
+    )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays."))
     plum.add_session(session("ana", "s2", ZEBRA, "Nice."))
     plum.add_session(session("ana", "s3", GEESE))
     plum.add_session(session("bob", "s1", "My boat is moored in Porto."))
     plum.consolidate()
     assert on_disk(plum) == [1, 2, 3]
-    shutil.copytree(plum.home.root, plum.home.root.parent / "copy")
-    return plum
+    plum.close()
+    return directory
+
+
+@pytest.fixture
+def taught(taught_home: Path, tmp_path: Path, open_sealed: Open) -> Any:
+    """Ana has learned three sessions, bob one; the copy was made then."""
+    shutil.copytree(taught_home, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "home", tmp_path / "copy")
+    return open_sealed()
 
 
 def key_files(keys: Path, plum: Any, user: str = "ana") -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from plum_langchain.errors import StoppedError
 from plum_langchain.learning import Exchange, encoder_for, learn
 from plum_langchain.learning.forward import PackedForward, PlainForward, why_not_packed
-from plum_langchain.learning.rehearsal import rehearsed
+from plum_langchain.learning.rehearsal import rehearsed, save_expected, with_expected
 from plum_langchain.models import LoadedModel
 from tests.unit_tests.learning.learnable import FAST, QUESTIONS, peft_answer, peft_model
 from tests.unit_tests.learning.test_forward import adapted, disturb, gradients, make_model, samples
@@ -46,6 +46,18 @@ def test_what_is_expected_is_what_the_model_says_of_each_place_alone() -> None:
             torch.testing.assert_close(sample.expected.shares[place], best.values)
             kept = p[place][sample.expected.tokens[place]]
             torch.testing.assert_close(kept, best.values)
+
+
+def test_what_is_kept_is_of_the_same_samples(tmp_path: Path) -> None:
+    found = rehearsed(make_model("Llama"), samples(5), never)
+    save_expected(found, tmp_path / "kept")
+    for one, again in zip(found, with_expected(samples(5), tmp_path / "kept"), strict=True):
+        assert one.expected is not None and again.expected is not None
+        assert one.expected.tokens.equal(again.expected.tokens)
+        assert one.expected.tokens.dtype == again.expected.tokens.dtype
+        assert one.expected.shares.equal(again.expected.shares)
+    with pytest.raises(RuntimeError, match="split"):
+        with_expected(samples(4), tmp_path / "kept")
 
 
 @pytest.mark.parametrize("frozen_share", [1.0, 0.4])

@@ -51,12 +51,17 @@ class Opinion:
 
 
 def writer(engine: Engine, opinion: Opinion) -> Writer:
-    return Writer(engine, cast(Judge, opinion), EXAMPLES)
+    return Writer(engine, cast(Judge, opinion))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taught at a rate at which a tiny model learns five questions by heart."""
+def quick(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taught once, at a rate at which a tiny model learns five questions by heart."""
     from dataclasses import replace
 
     from plum_langchain.writer import train as taught
@@ -64,6 +69,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         taught, "_SETTINGS", replace(taught._SETTINGS, learning_rate=2e-2, epochs=12)
     )
+    monkeypatch.setattr(module, "shipped_examples", lambda: EXAMPLES)
+    monkeypatch.setenv("PLUM_CACHE", str(cache))
 
 
 def test_it_writes_as_it_was_taught_and_keeps_what_is_judged_so(engine: Engine) -> None:
@@ -121,7 +128,6 @@ def test_it_is_taught_once_for_a_model(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLUM_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "shipped_examples", lambda: EXAMPLES)
     first = Writer(engine, cast(Any, Opinion({}))).write(WISHES, seed=0)
     (kept,) = (path for path in (tmp_path / "writers").iterdir() if path.is_dir())
     assert kept.name.startswith(engine.base.resolved.fingerprint)
