@@ -48,12 +48,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy plum_langchain benchmarks
 
-# One worker a core, each with one torch thread (tests/unit_tests/conftest.py).
+# Both with one worker a core, each with one torch thread (their conftest.py).
 unit: $(READY)
 	$(BIN)/python -m pytest tests/unit_tests --numprocesses logical --dist worksteal
 
 integration: $(READY)
-	$(BIN)/python -m pytest tests/integration_tests
+	$(BIN)/python -m pytest tests/integration_tests --numprocesses logical --dist loadgroup
 
 # SEED=... makes other random choices.
 SEED ?= 0

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,9 @@ def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(lear
     session = plum.journal.sessions.get("ana", "ana-s01")
     taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if not q.closed]
     assert len(taught) >= 4
-    adapted, base = plum.chat_model("ana"), plum.chat_model("ana", memory="none")
+    adapted, base = (
+        plum.chat_model("ana", memory=memory, max_tokens=48) for memory in ("parametric", "none")
+    )
 
     def right(model: Any) -> int:
         return sum(answer_given(q.answer, model.invoke(q.question).text) for q in taught)
@@ -208,7 +211,8 @@ def test_questions_are_written_about_someone_the_writer_was_not_taught_with(lear
     """In other words than the statement's, most of them taken by the judge for what was wished."""
     engine = learned[0].engine
     writer = Writer(engine, Judge(engine))
-    facts = [fact["statement"] for fact in records("chidi")[0]["facts"]]
+    facts = [fact["statement"] for fact in records("chidi")[0]["facts"][::2]]
+    assert len(facts) == 7
     wishes = [Wish(fact, wanted) for fact in facts for wanted in ("yes", "no", "open")]
     found = writer.write(wishes, seed=0)
     kept = [text for texts in found for text in texts]
@@ -228,11 +232,12 @@ OPENINGS = {
 def test_a_session_is_asked_about_in_written_words(learned: Any) -> None:
     maker = learned[0].question_maker()  # the default
     assert maker.name == "written"
-    session = next(iter(read_sessions(CHATS / "chidi.jsonl")))[0]
+    whole = next(iter(read_sessions(CHATS / "chidi.jsonl")))[0]
+    session = replace(whole, turns=whole.turns[:4])
     rules = {q.question for q in question_maker("statements").make(session)}
-    written = [q for q in maker.make(session) if q.question not in rules]
-    assert {q.kind for q in written} == set(KINDS)
-    assert maker.make(session) == maker.make(session)
+    made = maker.make(session)
+    assert {q.kind for q in made if q.question not in rules} == set(KINDS)
+    assert maker.make(session) == made
 
 
 def test_what_is_written_is_what_it_would_be_had_another_chat_never_been(tmp_path: Path) -> None:
