@@ -53,7 +53,7 @@ unit: $(READY)
 	$(BIN)/python -m pytest tests/unit_tests --numprocesses logical --dist worksteal
 
 integration: $(READY)
-	$(BIN)/python -m pytest tests/integration_tests --numprocesses logical --dist loadgroup
+	$(BIN)/python -m pytest tests/integration_tests --numprocesses logical --dist loadfile
 
 # SEED=... makes other random choices.
 SEED ?= 0

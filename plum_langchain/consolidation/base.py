@@ -45,5 +45,5 @@ def load_base(
         everyday = everyday_samples(
             loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
         )
-    release_memory()  # of the holes that loading and reading leave, beside which training grows
+    release_memory()  # of the holes that loading leaves, beside which training grows
     return TrainedBase(loaded, encoder, everyday)

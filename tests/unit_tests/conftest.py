@@ -1,4 +1,4 @@
-"""What makes thousands of tests quick: one thread a process, homes in memory, and less garbage collection.
+"""What makes thousands of tests quick: one thread, homes in memory, less garbage collection.
 
 It holds for a worker of pytest-xdist (`make unit` starts one a core) as for a run without.
 """
