@@ -48,12 +48,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy plum_langchain benchmarks
 
-# Both with one worker a core, each with one torch thread (their conftest.py).
+# A worker a core, and few torch threads each (see the conftest.py).
 unit: $(READY)
 	$(BIN)/python -m pytest tests/unit_tests --numprocesses logical --dist worksteal
 
 integration: $(READY)
-	$(BIN)/python -m pytest tests/integration_tests --numprocesses logical --dist loadfile
+	$(BIN)/python -m pytest tests/integration_tests --numprocesses logical --maxprocesses 3 --dist loadfile
 
 # SEED=... makes other random choices.
 SEED ?= 0

@@ -1,4 +1,4 @@
-"""Works out anew what the package ships for the default model, after its prompts or pairs changed.
+"""Works out anew what the package ships for the default model, after what it is made from changed.
 
     python benchmarks/shipped.py
 
@@ -6,7 +6,8 @@ That is the judge (`plum_langchain/verdicts/judges`, five minutes), the writer o
 (`plum_langchain/writer/writers`, a quarter of an hour), what tells messages that ask for memory
 from others whatever the model is (`plum_langchain/scope/readouts`, a minute), the base model's
 replies to the everyday prompts (`plum_langchain/consolidation/everyday`), and what it expects at
-each of their places (`plum_langchain/consolidation/expected`, a minute). Name some of them (judge,
+each of their places (`plum_langchain/consolidation/expected`, a minute; with new replies, or after
+the system prompt of learning changed). Name some of them (judge,
 writer, readout, everyday, expected) to leave the others as they are. For other models, and whenever
 these don't fit any more, they are worked out at first use and kept in the user's cache.
 """
@@ -50,7 +51,9 @@ def main() -> None:
     engine = Engine(
         lambda: resolved, AdapterStore(Path("no-adapters")), ServingSettings(device="cpu")
     )
-    for name in named:
+    if "everyday" in named:
+        named.append("expected")
+    for name in (name for name in MAKERS if name in named):
         room, make = MAKERS[name]
         with tempfile.TemporaryDirectory() as directory:
             made = Path(directory) / "made"
@@ -84,7 +87,7 @@ def _everyday(engine: Engine, directory: Path) -> None:
 
 
 def _expected(engine: Engine, directory: Path) -> None:
-    """With the settings as they are; whoever has others, or bfloat16, has it worked out once."""
+    """With the settings as they are; whoever has others has it worked out once."""
     base = load_model(engine.base.resolved, device="cpu", dtype="float32")
     settings = LearningSettings()
     encoder = encoder_for(base.tokenizer, settings)

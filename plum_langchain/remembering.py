@@ -73,7 +73,8 @@ class Remembering(ABC):
             UnknownUserError: no chats of this user.
             InvalidInputError: max_sessions is not a positive number.
             InvalidInputError, ChatTemplateError, DivergedError, CacheError: the base model can't be
-                taught to write the questions that are wanted.
+                taught to write the questions that are wanted, or be asked what it says to everyday
+                prompts.
             BusyError: another worker holds this user.
             ModelNotFoundError: the base model is nowhere to be found.
             StoppedError: asked to stop; what was published stays.

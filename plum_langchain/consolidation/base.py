@@ -36,7 +36,7 @@ def load_base(
         StoppedError: `should_stop` returned True.
         ChatTemplateError: its chat template can't be used.
         ModelNotFoundError, InvalidInputError: as `load_model`.
-        CacheError: as `everyday_samples`.
+        DivergedError, CacheError: as `everyday_samples`.
     """
     loaded = load_model(resolved, device=device, dtype=learning.dtype)
     encoder = encoder_for(loaded.tokenizer, learning)
@@ -45,5 +45,5 @@ def load_base(
         everyday = everyday_samples(
             loaded, encoder, weight=learning.everyday_weight, should_stop=should_stop
         )
-    release_memory()  # of the holes that loading leaves, beside which training grows
+    release_memory()  # of the holes that this leaves, beside which training grows
     return TrainedBase(loaded, encoder, everyday)

@@ -29,6 +29,7 @@ from plum_langchain.consolidation.progress import Consolidated, Progress, Progre
 from plum_langchain.encryption.box import ALGORITHM
 from plum_langchain.errors import (
     BusyError,
+    CacheError,
     ChatTemplateError,
     DamagedAdapterError,
     DivergedError,
@@ -118,6 +119,7 @@ class Consolidator:
             WrongBaseModelError: a user's adapter belongs to another base model.
             DamagedAdapterError: a user's adapter is not what was published.
             ChatTemplateError, ModelNotFoundError: the base model can't be used, or isn't there.
+            CacheError, DivergedError: as `everyday_samples`.
             Exception: whatever else the question maker raises, an LLM's network errors above all,
                 while the session has tries left.
         """
@@ -133,7 +135,7 @@ class Consolidator:
                     if not skip_busy or should_stop():
                         raise
                     logger.info("passed over: %s", error)
-                except (ChatTemplateError, ModelNotFoundError):
+                except (ChatTemplateError, ModelNotFoundError, CacheError, DivergedError):
                     raise  # the base model's, and so everybody's
                 except Exception as error:
                     logger.error("user %r can't be learned (%s)", user_id, loggable(error))

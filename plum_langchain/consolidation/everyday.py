@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from plum_langchain.errors import ChatTemplateError, QuestionError, StoppedError
+from plum_langchain.errors import ChatTemplateError, DivergedError, QuestionError, StoppedError
 from plum_langchain.learning import ChatTemplate, Encoder, Exchange, Sample
 from plum_langchain.models import LoadedModel
 from plum_langchain.models.derived import derived, derived_name
@@ -23,6 +23,9 @@ _TOKENS = 32
 """Of each reply; how it goes on follows from how it begins."""
 
 _AT_ONCE = 20
+
+_KEPT = 8
+"""Files of what a model expects, some 2 MB each."""
 
 
 def everyday_samples(
@@ -45,6 +48,7 @@ def everyday_samples(
     Raises:
         StoppedError: `should_stop` returned True.
         ChatTemplateError: the model's chat template can't be used.
+        DivergedError: it expects what is no number.
         CacheError: what was worked out can't be kept, or what was kept can't be read.
     """
     from plum_langchain.learning.rehearsal import with_expected
@@ -96,11 +100,27 @@ def expected_name(base: LoadedModel, samples: Sequence[Sample]) -> str:
 def write_expected(
     base: LoadedModel, samples: Sequence[Sample], path: Path, should_stop: Callable[[], bool]
 ) -> None:
-    """Have the base model read the samples, and keep what it expects at each of their places."""
+    """Have the base model read the samples, and keep what it expects at each of their places.
+
+    Only the newest few of a model are kept: a chat template may write today's date.
+
+    Raises:
+        StoppedError: `should_stop` returned True; nothing was kept.
+        DivergedError: it expects what is no number; nothing was kept.
+    """
     from plum_langchain.learning.rehearsal import rehearsed, save_expected
 
     logger.info("%s reads %d everyday exchanges, once", base.resolved.id, len(samples))
-    save_expected(rehearsed(base.model, samples, should_stop), path)
+    read = rehearsed(base.model, samples, should_stop)
+    if not all(one.expected.shares.isfinite().all() for one in read if one.expected is not None):
+        raise DivergedError(
+            f"{base.resolved.id} in {str(base.model.dtype).removeprefix('torch.')} expects what is "
+            "no number of everyday prompts; train with LearningSettings(dtype='float32')"
+        )
+    save_expected(read, path)
+    older = path.parent.glob(f"{base.resolved.fingerprint}-*.safetensors")
+    for one in sorted(older, key=lambda kept: kept.stat().st_mtime)[: 1 - _KEPT]:
+        one.unlink()
 
 
 def everyday_exchanges(base: LoadedModel, should_stop: Callable[[], bool]) -> list[Exchange]:

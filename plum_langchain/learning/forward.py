@@ -243,13 +243,14 @@ def why_not_packed(model: Any, samples: Sequence[Sample], *, frozen: int = 0) ->
     return None
 
 
-_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, mean over the answers' tokens
 _TRIED = 3  # samples
+_TRIED_IN_HALF_PRECISION = 8
+"""Over the tokens of fewer, what rounding does varies too much."""
+
+_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats, mean over the answers' tokens
 _HALF_PRECISION = 0.15
 """Likewise. Over twenty recorded sessions and SmolLM2-135M in bfloat16 they differ by 0.02 to 0.09
 nats where all is well, and by 0.3 to 1.3 with wrong positions."""
-_TRIED_IN_HALF_PRECISION = 8
-"""Samples: over the tokens of fewer, what rounding does varies too much."""
 
 
 def _answer_nll(losses: TokenLosses, sample: int | None = None) -> torch.Tensor:

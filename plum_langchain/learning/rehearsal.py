@@ -61,27 +61,26 @@ def rehearsed(
 
 def save_expected(samples: Sequence[Sample], path: Path) -> None:
     """Keep what a model expects of these samples, as `rehearsed` gave it, in a safetensors file."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     expected = [sample.expected for sample in samples if sample.expected is not None]
-    save_file(
-        {
-            "tokens": torch.cat([one.tokens for one in expected]).int(),
-            "shares": torch.cat([one.shares for one in expected]),
-        },
-        path,
-    )
+    kept = {
+        "tokens": torch.cat([one.tokens for one in expected]).int(),
+        "shares": torch.cat([one.shares for one in expected]),
+    }
+    path.write_bytes(to_bytes(kept))
 
 
 def with_expected(samples: Sequence[Sample], path: Path) -> list[Sample]:
     """The samples with what `save_expected` kept of the same ones, to the bit.
 
     Raises:
-        RuntimeError: the file is of other samples.
+        RuntimeError: the file is of more tokens, or fewer.
+        SafetensorError: it is cut.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    kept, lengths = load_file(path), [len(sample.ids) for sample in samples]
+    kept, lengths = load(path.read_bytes()), [len(sample.ids) for sample in samples]
     tokens, shares = (kept[name].split(lengths) for name in ("tokens", "shares"))
     return [
         replace(sample, expected=Expected(ids.long(), p))

@@ -12,14 +12,17 @@ import pytest
 from plum_langchain import HomeSettings
 from plum_langchain.consolidation.progress import Progress
 from plum_langchain.errors import (
+    CacheError,
     ChatTemplateError,
+    DivergedError,
     InvalidInputError,
+    PlumError,
     QuestionError,
     UnknownGenerationError,
 )
 from plum_langchain.learning import Encoder, Exchange, learn
 from plum_langchain.models import LoadedModel, load_model, resolve_model
-from plum_langchain.session import Question, SessionState
+from plum_langchain.session import Question, Session, SessionState
 from tests.tiny import CHATML, FixedQuestions, session
 from tests.unit_tests.consolidation.helpers import (
     QUICK,
@@ -203,6 +206,32 @@ def test_a_model_that_can_not_chat_is_not_the_sessions_fault(
         plum.consolidate("ana")
     assert states(plum) == {"s1": "finished"}
     assert open_plum().consolidate("ana")[0].state == "learned"  # with a model that can
+
+
+@pytest.mark.parametrize("trouble", [CacheError("no room"), DivergedError("no number")])
+def test_what_the_base_model_can_not_rehearse_is_found_out_once(
+    open_plum: OpenPlum, monkeypatch: pytest.MonkeyPatch, trouble: PlumError
+) -> None:
+    """It is nobody's session's fault, and another user's questions would be made for nothing."""
+    asked: list[str] = []
+
+    class Dear(FixedQuestions):
+        def make(self, session: Session) -> list[Question]:
+            asked.append(session.user_id)
+            return super().make(session)
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise trouble
+
+    with monkeypatch.context() as patched:
+        patched.setattr("plum_langchain.consolidation.base.everyday_samples", refused)
+        plum = open_plum(questions=Dear(), learning=replace(QUICK, everyday_per_batch=1))
+        add(plum, "ana", "s1")
+        add(plum, "bob", "s1")
+        with pytest.raises(type(trouble), match=str(trouble)):
+            plum.consolidate()
+    assert len(asked) == 1
+    assert states(plum, "ana") == states(plum, "bob") == {"s1": "finished"}
 
 
 # -- what is kept ------------------------------------------------------------------------------

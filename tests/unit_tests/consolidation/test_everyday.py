@@ -1,9 +1,11 @@
 """What the base model says in everyday life is asked once, and kept as it is."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from plum_langchain import ServingSettings
 from plum_langchain.adapters import AdapterStore
@@ -13,7 +15,7 @@ from plum_langchain.consolidation.everyday import (
     everyday_samples,
     prompts,
 )
-from plum_langchain.errors import CacheError, StoppedError
+from plum_langchain.errors import CacheError, DivergedError, StoppedError
 from plum_langchain.evaluation.everyday import everyday_prompts
 from plum_langchain.learning import Encoder, Exchange, encoder_for, learn
 from plum_langchain.learning.rehearsal import rehearsed
@@ -103,16 +105,47 @@ def test_they_are_read_once_for_a_model_and_expected_to_the_bit(
 
 
 def test_whoever_reads_otherwise_reads_anew(base: LoadedModel, cache: Path, few: list[str]) -> None:
-    """Under another system prompt, or other exchanges."""
+    """Under another system prompt, other exchanges, or of fewer of them."""
     kept = cache.with_name("expected")
     encoder = encoder_for(base.tokenizer, FAST)
     prompted = encoder_for(base.tokenizer, replace(FAST, system_prompt="You bake."))
-    for number, reader in enumerate([encoder, prompted], start=1):
+    lengths = [len(one.ids) for one in everyday_samples(base, encoder, weight=1.0)]
+    shorter = encoder_for(base.tokenizer, replace(FAST, max_sample_tokens=max(lengths) - 1))
+    for number, reader in enumerate([encoder, prompted, shorter], start=1):
         everyday_samples(base, reader, weight=1.0)
         assert len(list(kept.glob("*.safetensors"))) == number
     few.append("Good evening")
     everyday_samples(base, encoder, weight=1.0)
-    assert len(list(kept.glob("*.safetensors"))) == 3
+    assert len(list(kept.glob("*.safetensors"))) == 4
+
+
+@pytest.mark.usefixtures("few")
+def test_the_newest_few_are_kept(
+    base: LoadedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT", 2)
+    seen: list[set[str]] = []
+    for prompt in ("One.", "Two.", "Three."):
+        encoder = encoder_for(base.tokenizer, replace(FAST, system_prompt=prompt))
+        everyday_samples(base, encoder, weight=1.0)
+        seen.append({one.name for one in cache.with_name("expected").glob("*.safetensors")})
+    assert [len(names) for names in seen] == [1, 2, 2]
+    assert seen[2] & seen[0] == set() and len(seen[2] & seen[1]) == 1
+
+
+@pytest.mark.usefixtures("few")
+def test_reading_can_be_stopped_and_what_is_no_number_is_not_kept(
+    base: LoadedModel, cache: Path
+) -> None:
+    encoder = encoder_for(base.tokenizer, FAST)
+    everyday_exchanges(base, never)
+    with pytest.raises(StoppedError, match="were read"):
+        everyday_samples(base, encoder, weight=1.0, should_stop=lambda: True)
+    with torch.no_grad():
+        base.model.lm_head.weight.fill_(math.nan)
+    with pytest.raises(DivergedError, match=r"in float32 expects .*dtype='float32'"):
+        everyday_samples(base, encoder, weight=1.0)
+    assert not list(cache.with_name("expected").glob("*.safetensors*[!k]"))
 
 
 @pytest.mark.usefixtures("few")

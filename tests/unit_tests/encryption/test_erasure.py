@@ -34,7 +34,14 @@ def taught_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> P
         model=str(tiny_model),
         questions=FixedQuestions(),
         learning=LearningSettings(
-            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
+            rank=4,
+            alpha=8,
+            epochs=2,
+            learning_rate=5e-3,
+            patience=None,
+            dtype="float32",
+            everyday_per_batch=0,
+            gate=None,
         ),
         serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
