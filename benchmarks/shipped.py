@@ -7,9 +7,9 @@ That is the judge (`plum_langchain/verdicts/judges`, five minutes), the writer o
 from others whatever the model is (`plum_langchain/scope/readouts`, a minute), the base model's
 replies to the everyday prompts (`plum_langchain/consolidation/everyday`), and what it expects at
 each of their places (`plum_langchain/consolidation/expected`, a minute; with new replies, or after
-the system prompt of learning changed). Name some of them (judge,
-writer, readout, everyday, expected) to leave the others as they are. For other models, and whenever
-these don't fit any more, they are worked out at first use and kept in the user's cache.
+the system prompt of learning changed). Name some of them (judge, writer, readout, everyday,
+expected) to leave the others as they are. For other models, and whenever these don't fit any more,
+they are worked out at first use and kept in the user's cache.
 """
 
 import argparse

@@ -25,8 +25,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
     """Opens homes on the tiny model with settings that train in a second; closes them."""
-    from plum_langchain import LearningSettings, Plum, ServingSettings
-    from tests.tiny import FixedQuestions, WordEmbeddings
+    from plum_langchain import Plum, ServingSettings
+    from tests.tiny import IN_A_SECOND, FixedQuestions, WordEmbeddings
 
     opened = []
 
@@ -35,16 +35,7 @@ def open_plum(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Any]]:
             "model": str(tiny_model),
             "questions": FixedQuestions(),
             "embeddings": WordEmbeddings(),
-            "learning": LearningSettings(
-                rank=4,
-                alpha=8,
-                epochs=2,
-                learning_rate=5e-3,
-                patience=None,
-                dtype="float32",
-                everyday_per_batch=0,
-                gate=None,
-            ),
+            "learning": IN_A_SECOND,
             "serving": ServingSettings(
                 device="cpu", dtype="float32", scope=None, max_new_tokens=12
             ),

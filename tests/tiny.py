@@ -9,8 +9,20 @@ from langchain_core.embeddings import Embeddings
 
 from plum_langchain.questions.text import words_of
 from plum_langchain.session import Question, Session, SessionState, Turn
+from plum_langchain.settings import LearningSettings
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
+
+IN_A_SECOND = LearningSettings(
+    rank=4,
+    alpha=8,
+    epochs=2,
+    learning_rate=5e-3,
+    patience=None,
+    dtype="float32",
+    everyday_per_batch=0,
+    gate=None,
+)
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "

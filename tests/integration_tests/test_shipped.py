@@ -43,8 +43,7 @@ def test_questions_are_written_about_someone_the_writer_was_not_taught_with(plum
     """In other words than the statement's, most of them taken by the judge for what was wished."""
     engine = plum.engine
     writer = Writer(engine, Judge(engine))
-    facts = [fact["statement"] for fact in records("chidi")[0]["facts"][::2]]
-    assert len(facts) == 7
+    facts = [fact["statement"] for fact in records("chidi")[0]["facts"]]
     wishes = [Wish(fact, wanted) for fact in facts for wanted in ("yes", "no", "open")]
     found = writer.write(wishes, seed=0)
     kept = [text for texts in found for text in texts]
@@ -67,21 +66,22 @@ def test_a_session_is_asked_about_in_written_words(plum: Plum) -> None:
     whole = next(iter(read_sessions(CHATS / "chidi.jsonl")))[0]
     session = replace(whole, turns=whole.turns[:4])
     rules = {q.question for q in question_maker("statements").make(session)}
-    written = [q for q in maker.make(session) if q.question not in rules]
-    assert {q.kind for q in written} == set(KINDS)
+    made = maker.make(session)
+    assert {q.kind for q in made if q.question not in rules} == set(KINDS)
+    assert maker.make(session) == made
 
 
 def test_bfloat16_is_no_reason_to_learn_slowly_and_wrong_positions_are() -> None:
     """What rounding does to a few answers is not taken for what a wrong sequence does to them."""
     base = load_model(resolve_model("smollm2"), device="cpu", dtype="bfloat16")
     forward = base.model.forward
-    session = next(iter(read_sessions(CHATS / "bo.jsonl")))[0]
     for recite in (False, True):
         encoder = encoder_for(base.tokenizer, LearningSettings(recite=recite))
-        samples = encoder.encode_all(RecordedQuestions().make(session))
-        assert why_not_packed(base.model, samples, frozen=15) is None
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(
-                base.model, "forward", lambda position_ids=None, **inputs: forward(**inputs)
-            )
-            assert "other losses" in (why_not_packed(base.model, samples) or "")
+        for session, _ in list(read_sessions(CHATS / "bo.jsonl"))[:2]:
+            samples = encoder.encode_all(RecordedQuestions().make(session))
+            assert why_not_packed(base.model, samples, frozen=15) is None
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(
+                    base.model, "forward", lambda position_ids=None, **inputs: forward(**inputs)
+                )
+                assert "other losses" in (why_not_packed(base.model, samples) or "")

@@ -53,9 +53,7 @@ def test_the_adapted_model_answers_what_it_was_taught_and_the_base_does_not(lear
     session = plum.journal.sessions.get("ana", "ana-s01")
     taught = [q for q in RecordedQuestions(QUESTIONS).make(session) if not q.closed]
     assert len(taught) >= 4
-    adapted, base = (
-        plum.chat_model("ana", memory=memory, max_tokens=48) for memory in ("parametric", "none")
-    )
+    adapted, base = plum.chat_model("ana", max_tokens=48), plum.chat_model("ana", memory="none")
 
     def right(model: Any) -> int:
         return sum(answer_given(q.answer, model.invoke(q.question).text) for q in taught)

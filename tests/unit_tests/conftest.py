@@ -88,16 +88,14 @@ def default_dtype_is_left_alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def learned_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A closed home: ana has learned three sessions, bob one; each a generation."""
-    from plum_langchain import LearningSettings, Plum, ServingSettings
-    from tests.tiny import FixedQuestions, session
+    from plum_langchain import Plum, ServingSettings
+    from tests.tiny import IN_A_SECOND, FixedQuestions, session
 
     plum = Plum(
         tmp_path_factory.mktemp("learned") / "home",
         model=str(tiny_model),
         questions=FixedQuestions(),
-        learning=LearningSettings(
-            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
-        ),
+        learning=IN_A_SECOND,
         serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import LearningSettings, Plum, ServingSettings
+from plum_langchain import Plum, ServingSettings
 from plum_langchain.encryption.keys import open_keys
 from plum_langchain.home import Home
 from plum_langchain.journal import Journal
@@ -60,9 +60,7 @@ def sealed_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> P
         keys=directory / "keys",
         model=str(tiny_model),
         questions=tiny.FixedQuestions(),
-        learning=LearningSettings(
-            rank=4, alpha=8, epochs=2, learning_rate=5e-3, everyday_per_batch=0, gate=None
-        ),
+        learning=tiny.IN_A_SECOND,
         serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
     plum.add_session(tiny.session("ana", "s1", "My bakery is closed on Mondays.", "Enjoy."))

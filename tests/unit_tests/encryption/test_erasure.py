@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from plum_langchain import LearningSettings, Plum, ServingSettings
+from plum_langchain import Plum, ServingSettings
 from plum_langchain.encryption.box import Seal
 from plum_langchain.errors import EncryptionError, MissingKeyError
 from plum_langchain.journal.rows import turns_of
 from plum_langchain.session import Turn
-from tests.tiny import FixedQuestions, session
+from tests.tiny import IN_A_SECOND, FixedQuestions, session
 from tests.unit_tests.homes import on_disk, states
 
 Open = Callable[..., Any]
@@ -33,16 +33,7 @@ def taught_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> P
         keys=directory / "keys",
         model=str(tiny_model),
         questions=FixedQuestions(),
-        learning=LearningSettings(
-            rank=4,
-            alpha=8,
-            epochs=2,
-            learning_rate=5e-3,
-            patience=None,
-            dtype="float32",
-            everyday_per_batch=0,
-            gate=None,
-        ),
+        learning=IN_A_SECOND,
         serving=ServingSettings(device="cpu", dtype="float32", scope=None),
     )
     plum.add_session(session("ana", "s1", "My bakery is closed on Mondays."))
