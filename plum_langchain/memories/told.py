@@ -6,7 +6,7 @@ from functools import cached_property
 
 from plum_langchain.journal import Journal
 from plum_langchain.questions.corrections import latest
-from plum_langchain.session import Question, Role
+from plum_langchain.session import EARLIER, Question, Role
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,25 @@ class Told:
     def source(self, recital: str) -> Source | None:
         """Of a fact; None for what is no fact of this generation.
 
-        Where several sessions told it, the one that was learned last.
+        Where several sessions told it, the one that was learned last. A fact with what it was
+        before is told by whoever says what is true now.
         """
-        for key in reversed(self._questions):
-            telling = [q for q in self._questions[key] if _is_fact(q) and q.recital == recital]
-            if telling:
+        for key, own in reversed(self._questions.items()):
+            if any(_is_fact(q) and q.recital == recital for q in own):
                 session = self._journal.sessions.by_key(key)
-                turns = sorted(index for q in telling for index in q.evidence)
-                known = [index for index in turns if index < len(session.turns)]
+                turns = {index for q in own if _now(q) == _now_of(recital) for index in q.evidence}
+                known = [index for index in sorted(turns) if index < len(session.turns)]
                 said_by = session.turns[known[0]].role if known else None
                 return Source(session.session_id, session.started, said_by)
         return None
+
+
+def _now(question: Question) -> str | None:
+    return _now_of(question.recital) if _is_fact(question) else None
+
+
+def _now_of(recital: str) -> str:
+    return recital.partition(EARLIER)[0]
 
 
 def _is_fact(question: Question) -> bool:

@@ -64,6 +64,22 @@ def test_a_fact_has_a_session_a_time_and_a_speaker(journal: Journal) -> None:
         assert told.source(no_fact) is None
 
 
+def test_a_changed_fact_is_told_by_whoever_says_what_is_true_now(journal: Journal) -> None:
+    """Each fact that changes has its own words behind it, and only one of them a known turn."""
+    now = "Your bakery is closed on Fridays."
+    changed = [f"{now} Earlier: {before}" for before in (MONDAYS, "Mondays are your day off.")]
+    turns = (Turn("assistant", "Noted."), Turn("user", "We rest on Fridays."))
+    journal.sessions.add(Session("ana", "third", turns, BEGAN[1]))
+    asked = [
+        Question("Is my bakery closed on Fridays?", "Yes", "yes", (1,), changed[0]),
+        Question(ASKED, "No", "no_same_slot", (), changed[1]),
+        Question("Is it loud?", "Yes", "yes", (0,), "Your oven is loud."),
+    ]
+    learn(journal, "third", questions=asked)
+    for fact in changed:
+        assert Told(journal, "ana", 3).source(fact) == Source("third", BEGAN[1], "user")
+
+
 def test_of_a_generation_that_was_given_up_nothing_comes_back(journal: Journal) -> None:
     """Of sessions that stay neither, whose facts the generations before and after it tell."""
     with journal.jobs.claim("ana", "forget") as job:
