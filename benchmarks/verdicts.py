@@ -27,8 +27,8 @@ from plum_langchain.evaluation import machine
 from plum_langchain.importers import read_sessions
 from plum_langchain.models import Engine, resolve_model
 from plum_langchain.questions import StatementQuestions
-from plum_langchain.questions.corrections import EARLIER
 from plum_langchain.questions.text import content_words
+from plum_langchain.session import EARLIER
 from plum_langchain.verdicts import Judge, verdict
 from plum_langchain.verdicts.pairs import Pair, mistaken, pairs_of, shipped_pairs
 

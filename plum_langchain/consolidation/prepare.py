@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from plum_langchain.errors import QuestionError, QuestionTooLongError
 from plum_langchain.learning import Encoder
 from plum_langchain.questions.balance import Chooser, balance
-from plum_langchain.questions.corrections import EARLIER, corrected, latest
+from plum_langchain.questions.corrections import corrected, latest
 from plum_langchain.questions.maker import QuestionMaker, StoppableMaker
 from plum_langchain.questions.raised import Heard
 from plum_langchain.questions.recorded import recorded_updates
 from plum_langchain.screening import screen, told
-from plum_langchain.session import NEVER_RAISED_KINDS, Question, Session, Update
+from plum_langchain.session import EARLIER, NEVER_RAISED_KINDS, Question, Session, Update
 from plum_langchain.settings import QuestionSettings
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plum_langchain.models import Likely
-from plum_langchain.questions.corrections import EARLIER, of_earlier_days
-from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.questions.corrections import of_earlier_days
+from plum_langchain.session import EARLIER, UNKNOWN_ANSWER
 from plum_langchain.verdicts.judge import Judge
 
 _FITS = 2.0
@@ -76,7 +76,7 @@ def candidates(
 def verdict(judge: Judge, recited: str, question: str) -> float:
     """The probability of Yes.
 
-    Of a fact that changed (`corrections.EARLIER`) a question of earlier days is judged by all of
+    Of a fact that changed (`session.EARLIER`) a question of earlier days is judged by all of
     it. One of today is answered Yes if what is true now says so, and says so more clearly than what
     was true before: what has the old value is denied even if the new statement names it ("Your
     class moved from Monday to Thursday."). Measured: docs/experiments.md, "Facts that change".

@@ -10,8 +10,7 @@ from plum_langchain import LearningSettings, Plum, QuestionSettings
 from plum_langchain.consolidation import prepare
 from plum_langchain.consolidation.prepare import choose_replay, correct, make_questions
 from plum_langchain.learning import Learned, encoder_for, learn
-from plum_langchain.questions.corrections import EARLIER
-from plum_langchain.session import UNKNOWN_ANSWER, Kind, Question, Update
+from plum_langchain.session import EARLIER, UNKNOWN_ANSWER, Kind, Question, Update
 from plum_langchain.settings import ScreeningSettings
 from tests.tiny import make_tokenizer, session
 from tests.unit_tests.consolidation.helpers import OpenPlum, Questions, add

@@ -6,8 +6,7 @@ from typing import cast
 import pytest
 
 from plum_langchain.models import Likely
-from plum_langchain.questions.corrections import EARLIER
-from plum_langchain.session import UNKNOWN_ANSWER
+from plum_langchain.session import EARLIER, UNKNOWN_ANSWER
 from plum_langchain.verdicts import Judge, candidates, verdict
 
 NOW, OLD = "Your class moved from Monday to Thursday.", "Your class is on Monday in room 3."
