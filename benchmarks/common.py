@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import resource
 import statistics
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 from plum_langchain import LearningSettings, Plum
 from plum_langchain.adapters import AdapterRef, AdapterStore, Manifest
+from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, summarise
 from plum_langchain.evaluation.report import SUMMARY_COLUMNS, markdown_row, summary_row
 from plum_langchain.memories.told import Told
@@ -22,6 +24,7 @@ from plum_langchain.writer import Writer
 from plum_langchain.writer.examples import shipped_examples
 
 CHATS = Path(__file__).parents[1] / "examples" / "chats"
+CORRECTIONS = Path(__file__).parent / "corrections.jsonl"
 
 
 def hold_out(plum: Plum, people: Sequence[str]) -> None:
@@ -35,6 +38,19 @@ def hold_out(plum: Plum, people: Sequence[str]) -> None:
     plum._writer = Writer(
         plum.engine, judge, [one for one in shipped_examples() if one.of not in people]
     )
+
+
+def changed(person: str) -> list[ExamQuestion]:
+    """What later sessions changed: the new is true, the old is not any more."""
+    asked: list[ExamQuestion] = []
+    for line in CORRECTIONS.read_text("utf-8").splitlines():
+        change = json.loads(line)
+        if change["of"] == person:
+            about, filed = change["about"], "changed"
+            asked += [ExamQuestion(about, q, "Yes", "yes", filed) for q in change["new"]]
+            asked += [ExamQuestion(about, q, "No", "no_same_slot", filed) for q in change["old"]]
+            asked.append(ExamQuestion(about, **change["open"], kind="open", category=filed))
+    return asked
 
 
 def taught(plum: Plum, person: str) -> tuple[AdapterRef, Told]:
@@ -129,8 +145,13 @@ def named(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def summary_table(answers: Mapping[str, Sequence[Graded]]) -> str:
-    """What each arm reached, in Markdown, as `plum compare` tells it."""
-    rows = [summary_row(arm, summarise(graded)) for arm, graded in answers.items()]
-    rows = [[*SUMMARY_COLUMNS], ["---"] * len(SUMMARY_COLUMNS), *rows]
-    return "\n".join(markdown_row(row) for row in rows)
+def summary_tables(answers: Mapping[str, Sequence[Graded]]) -> str:
+    """What each arm reached, in Markdown, as `plum compare` tells it; a table for each category."""
+    tables = []
+    for category in dict.fromkeys(one.category for graded in answers.values() for one in graded):
+        of = {arm: [g for g in graded if g.category == category] for arm, graded in answers.items()}
+        rows = [summary_row(arm, summarise(graded)) for arm, graded in of.items()]
+        rows = [[*SUMMARY_COLUMNS], ["---"] * len(SUMMARY_COLUMNS), *rows]
+        tables.append(f"{category}:\n\n" if category else "")
+        tables[-1] += "\n".join(markdown_row(row) for row in rows)
+    return "\n\n".join(tables)

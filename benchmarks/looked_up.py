@@ -9,6 +9,8 @@ adapter was taught are also looked up: those nearest the question by the encoder
 uses. What each finds is judged in the same way; of both at once, as hybrid answers, with the
 adapter's log-probability in full, in part and not at all. What is asked is what `recall.py` asks.
 ana and bo are among those whom the judge was taught with, so ask about others, or with --held-out.
+Of a home that learned from the chats' text alone their recorded questions can be asked as well,
+which nobody learned there (--recorded).
 """
 
 import argparse
@@ -20,17 +22,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import CHATS, hold_out, parse_with_home, summary_table, taught
+from common import CHATS, changed, hold_out, parse_with_home, summary_tables, taught
 
-from plum_langchain import Plum
+from plum_langchain import Plum, QuestionSettings
 from plum_langchain.adapters import AdapterRef
 from plum_langchain.evaluation import machine, read_exams
-from plum_langchain.evaluation.exam import ExamQuestion
+from plum_langchain.evaluation.exam import Exam, ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade
 from plum_langchain.memories.answer import ANSWER_TOKENS, Answer
 from plum_langchain.memories.recital import RECITALS, brought_back
 from plum_langchain.memories.told import Told
 from plum_langchain.models import Likely
+from plum_langchain.questions import question_maker
+from plum_langchain.questions.corrections import corrected
+from plum_langchain.questions.recorded import recorded_updates
+from plum_langchain.session import UNKNOWN_ANSWER, Question
 from plum_langchain.verdicts import Judge, candidates, verdict
 
 TRUST = (1.0, 0.5, 0.25, 0.0)
@@ -48,16 +54,34 @@ def main() -> None:
         hold_out(plum, arguments.people)
     for exam in exams:
         adapter, told = taught(plum, exam.user_id)
-        for one in exam.questions:
+        asked = [*exam.questions]
+        if arguments.recorded:
+            asked += _recorded(exam, arguments.recorded)
+        if arguments.corrections:
+            asked += changed(exam.user_id)
+        for one in asked:
             for arm, found in _answers(plum, exam.user_id, adapter, told, one).items():
                 answers[arm].append(grade(exam.user_id, one, found))
-        print(f"{exam.user_id}: {len(exam.questions)} questions", file=sys.stderr, flush=True)
+        print(f"{exam.user_id}: {len(asked)} questions", file=sys.stderr, flush=True)
     plum.close()
     print(f"machine: {json.dumps(machine())}")
-    print(summary_table(answers))
+    print(summary_tables(answers))
     if arguments.json is not None:
         written = {arm: [asdict(one) for one in graded] for arm, graded in answers.items()}
         arguments.json.write_text(json.dumps(written, indent=1), "utf-8")
+
+
+def _recorded(exam: Exam, number: int) -> list[ExamQuestion]:
+    """So many recorded questions of each session, whose answer no later session changes."""
+    maker = question_maker("recorded", QuestionSettings(max_questions=number))
+    found: list[tuple[str, Question]] = []
+    for session in exam.sessions:
+        own = maker.make(session)
+        again = corrected(recorded_updates(session), own, [one for _, one in found])
+        untrue = {one.question for one in again if one.again}
+        found = [(key, one) for key, one in found if one.question not in untrue]
+        found += [(session.session_id, one) for one in own if one.answer != UNKNOWN_ANSWER]
+    return [ExamQuestion(key, q.question, q.answer, q.kind, "recorded") for key, q in found]
 
 
 def _answers(
@@ -121,8 +145,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--held-out", action="store_true", help="teach the judge anew, without these people"
     )
+    parser.add_argument(
+        "--recorded", type=int, default=0, metavar="N",
+        help="ask up to so many recorded questions of each session as well",
+    )  # fmt: skip
+    parser.add_argument(
+        "--corrections", action="store_true", help="ask for what later sessions changed as well"
+    )
     parser.add_argument("--json", type=Path)
-    return parse_with_home(parser)
+    arguments = parse_with_home(parser)
+    if arguments.corrections and arguments.sessions < 10:
+        parser.error("--corrections asks for what any session changed; it needs --sessions 10")
+    return arguments
 
 
 if __name__ == "__main__":

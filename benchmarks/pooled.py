@@ -18,7 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from common import summary_table
+from common import summary_tables
 
 from plum_langchain.evaluation.locomo import to_markdown
 from plum_langchain.evaluation.metrics import Graded
@@ -37,12 +37,12 @@ def main() -> None:
         print(to_markdown(_pooled(found)), end="")
     elif all(isinstance(report, list) and len(report) == 1 for report in reports):
         rows = [report[0] for report in reports]
-        print(summary_table(_pooled(row["comparison"]["answers"] for row in rows)))
+        print(summary_tables(_pooled(row["comparison"]["answers"] for row in rows)))
         if corrected := [row["corrections"] for row in rows if row["corrections"]]:
             print()
-            print(summary_table(_pooled(corrected)))
+            print(summary_tables(_pooled(corrected)))
     elif all(isinstance(report, dict) and "dialogues" not in report for report in reports):
-        print(summary_table(_pooled(reports)))
+        print(summary_tables(_pooled(reports)))
     else:
         parser.error(
             "these aren't all of one kind: name files that recall.py, or locomo.py, or "

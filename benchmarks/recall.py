@@ -20,7 +20,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from common import CHATS, hold_out
+from common import CHATS, CORRECTIONS, changed, hold_out
 
 from plum_langchain import LearningSettings, Plum, QuestionSettings, ServingSettings
 from plum_langchain.evaluation import (
@@ -31,14 +31,11 @@ from plum_langchain.evaluation import (
     machine,
     read_exams,
 )
-from plum_langchain.evaluation.exam import ExamQuestion
 from plum_langchain.evaluation.metrics import Graded, grade, summarise
 from plum_langchain.evaluation.paper import PAPER
 from plum_langchain.evaluation.picture import draw
 from plum_langchain.evaluation.report import percent, to_json
 from plum_langchain.session import Kind
-
-CORRECTIONS = Path(__file__).parent / "corrections.jsonl"
 
 
 def main() -> None:
@@ -143,22 +140,10 @@ def _run(
 
 
 def _corrections(plum: Plum, user_id: str, memory: str) -> list[Graded]:
-    """What a person's later sessions changed: the new is true, the old is not any more."""
-    asked: list[ExamQuestion] = []
-    for change in _changes():
-        if change["of"] == user_id:
-            about = change["about"]
-            asked += [ExamQuestion(about, question, "Yes", "yes") for question in change["new"]]
-            asked += [ExamQuestion(about, q, "No", "no_same_slot") for q in change["old"]]
-            asked.append(ExamQuestion(about, **change["open"], kind="open"))
     return [
         grade(user_id, one, plum.ask(user_id, one.question, memory=memory, closed=one.closed))
-        for one in asked
+        for one in changed(user_id)
     ]
-
-
-def _changes() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in CORRECTIONS.read_text("utf-8").splitlines()]
 
 
 def _right(answers: Sequence[Graded], kind: Kind | None) -> str:
@@ -229,7 +214,7 @@ def _arguments() -> argparse.Namespace:
         arguments.corrections = []
     elif not arguments.corrections:
         arguments.corrections = ["parametric"]
-    if arguments.corrections and not {change["of"] for change in _changes()} >= {*arguments.people}:
+    if arguments.corrections and not all(map(changed, arguments.people)):
         parser.error(f"--corrections needs people that {CORRECTIONS} asks about")
     if arguments.home and (arguments.vary or len(arguments.seeds) > 1):
         parser.error("--home holds what one row learned; leave out --vary and give one seed")
