@@ -9,8 +9,8 @@ adapter was taught are also looked up: those nearest the question by the encoder
 uses. What each finds is judged in the same way; of both at once, as hybrid answers, with the
 adapter's log-probability in full, in part and not at all. What is asked is what `recall.py` asks.
 ana and bo are among those whom the judge was taught with, so ask about others, or with --held-out.
-Of a home that learned from the chats' text alone their recorded questions can be asked as well,
-which nobody learned there (--recorded).
+With --recorded the recorded questions that weren't learned there are asked as well: all of them, of
+a home that learned from the chats' text alone.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from plum_langchain.models import Likely
 from plum_langchain.questions import question_maker
 from plum_langchain.questions.corrections import corrected
 from plum_langchain.questions.recorded import recorded_updates
+from plum_langchain.questions.text import normalised
 from plum_langchain.session import UNKNOWN_ANSWER, Question
 from plum_langchain.verdicts import Judge, candidates, verdict
 
@@ -56,7 +57,10 @@ def main() -> None:
         adapter, told = taught(plum, exam.user_id)
         asked = [*exam.questions]
         if arguments.recorded:
-            asked += _recorded(exam, arguments.recorded)
+            taught_before = plum.journal.generations.replay_questions(exam.user_id).values()
+            learned = {normalised(one.question) for own in taught_before for one in own}
+            more = _recorded(exam, arguments.recorded)
+            asked += [one for one in more if normalised(one.question) not in learned]
         if arguments.corrections:
             asked += changed(exam.user_id)
         for one in asked:
@@ -147,7 +151,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--recorded", type=int, default=0, metavar="N",
-        help="ask up to so many recorded questions of each session as well",
+        help="ask up to so many recorded questions of each session as well, unless learned",
     )  # fmt: skip
     parser.add_argument(
         "--corrections", action="store_true", help="ask for what later sessions changed as well"

@@ -23,6 +23,7 @@ IN_A_SECOND = LearningSettings(
     everyday_per_batch=0,
     gate=None,
 )
+"""Learns a session of a few questions on the tiny model in a second, recalled or not."""
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
